@@ -243,6 +243,11 @@ observe-cost *OPTIONS:
 check-baseline *OPTIONS:
     scripts/check_baseline.sh {{OPTIONS}}
 
+# Measure load_test's CPU time for a request by that of wrk
+[group('speed')]
+wrk-ratio *OPTIONS:
+    scripts/wrk_ratio.sh {{OPTIONS}}
+
 # ---- profiles ------------------------------------------------------
 
 # Record the stacks of a process, or of a server under load

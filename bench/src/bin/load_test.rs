@@ -2,7 +2,7 @@
 
 use metricstream_bench::{
     complain,
-    load::{self, Comparison, Invocation, Log, Merge, Merged, Outcome, Plan, Report},
+    load::{self, Comparison, Invocation, Log, Merge, Merged, Outcome, Plan, Report, Turns},
     output,
 };
 use reactor::nofile;
@@ -20,6 +20,7 @@ const DESCRIPTORS_BESIDE: u64 = 64;
 fn main() -> ExitCode {
     let outcome = match load::invocation(env::args_os()) {
         Ok(Invocation::Load(mut plan)) => run(&mut plan),
+        Ok(Invocation::Turns(mut turns)) => take_turns(&mut turns),
         Ok(Invocation::Compare(comparison)) => compare(&comparison),
         Ok(Invocation::Merge(logs)) => merge(&logs),
         Err(error) => return output::refuse(&error),
@@ -71,7 +72,7 @@ fn write(report: &Report<'_>, plot: Option<&Path>, outcome: &Outcome) -> Result<
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }
 
-fn run(plan: &mut Plan) -> Result<ExitCode, String> {
+fn raise_limit(plan: &Plan) -> Result<(), String> {
     let limit = nofile::raise().map_err(|error| format!("cannot raise the limit of open files: {error}"))?;
     if u64::from(plan.clients) + DESCRIPTORS_BESIDE > limit {
         return Err(format!(
@@ -79,6 +80,30 @@ fn run(plan: &mut Plan) -> Result<ExitCode, String> {
             plan.clients
         ));
     }
+    Ok(())
+}
+
+fn take_turns(turns: &mut Turns) -> Result<ExitCode, String> {
+    turns.plans.iter().try_for_each(raise_limit)?;
+    let chosen = turns.plans[0].driver.settle();
+    turns.check(chosen)?;
+    turns.plans.iter_mut().for_each(Plan::settle_address);
+    let outcome = turns.run(chosen).map_err(|error| format!("cannot run on {chosen}: {error}"))?;
+    if let Some(url) = outcome.silent {
+        return Err(format!("nothing listens at {url}"));
+    }
+    let Some(round) = outcome.round else { return Ok(ExitCode::from(FAILED)) };
+    let (text, failures) = turns.render(&round);
+    print(&text)?;
+    Ok(match (fails(&failures), outcome.interrupted) {
+        (true, _) => ExitCode::from(CONDITION_HOLDS),
+        (false, true) => ExitCode::from(FAILED),
+        (false, false) => ExitCode::SUCCESS,
+    })
+}
+
+fn run(plan: &mut Plan) -> Result<ExitCode, String> {
+    raise_limit(plan)?;
     let chosen = plan.driver.settle();
     if let Some(baseline) = &plan.baseline {
         baseline.check(&load::workload(plan, chosen), &load::host())?;

@@ -2,8 +2,10 @@
 //! what it was made of, its figures for the whole run, and how they went over its intervals. Runs of another workload,
 //! or of another host, are refused.
 
+mod rounds;
 mod statistics;
 
+pub use rounds::{Round, Rounds};
 use serde_json::{Value, json};
 use statistics::{Comparison, Finding, Sample};
 use std::{
@@ -142,6 +144,8 @@ enum Verdict {
 pub(super) struct Change {
     figure: &'static Figure,
     runs: (usize, usize),
+    /// Pairs of slices, where the runs are rounds of two servers in turns.
+    pairs: Option<usize>,
     comparison: Option<Comparison>,
     verdict: Verdict,
 }
@@ -319,7 +323,7 @@ fn change(index: usize, figure: &'static Figure, before: &[Run], now: &[Run]) ->
         Some(Finding::OneRunEach) => Verdict::OneRunEach,
         Some(Finding::TooShort) => Verdict::TooShort,
     };
-    Change { figure, runs: (these.len(), those.len()), comparison, verdict }
+    Change { figure, runs: (these.len(), those.len()), pairs: None, comparison, verdict }
 }
 
 impl Change {
@@ -340,6 +344,7 @@ impl Change {
             "unit": self.figure.unit,
             "runs_before": self.runs.0,
             "runs_now": self.runs.1,
+            "pairs": self.pairs,
             "before": of(|comparison| comparison.before),
             "now": of(|comparison| comparison.now),
             "difference_percent": of(|comparison| comparison.difference_percent),
@@ -372,7 +377,10 @@ impl fmt::Display for Change {
                 formatter,
                 "{before:>10.2} -> {now:>10.2} {unit:<11}{difference_percent:+7.1} %, noise {noise_percent:.1} %"
             )?;
-            write!(formatter, ", {} and {} runs: ", self.runs.0, self.runs.1)?;
+            match self.pairs {
+                Some(pairs) => write!(formatter, ", {pairs} pairs in {} rounds: ", self.runs.0)?,
+                None => write!(formatter, ", {} and {} runs: ", self.runs.0, self.runs.1)?,
+            }
         }
         write!(formatter, "{}", self.verdict)
     }

@@ -26,16 +26,17 @@ mod stages;
 mod tally;
 mod template;
 mod tls;
+mod turns;
 mod values;
 
-pub use baseline::Baseline;
+pub use baseline::{Baseline, Round, Rounds};
 pub use condition::Condition;
 pub use intervals::{Interval, Intervals};
 pub use log::{Log, Logged};
 pub use mark::{Mark, MarkBegun};
 pub use merge::Merged;
 pub use observer::Observed;
-pub use options::{BATCHES, Comparison, Format, Invocation, Merge, Plan, invocation, parse};
+pub use options::{BATCHES, Compared, Comparison, Format, Invocation, Merge, Plan, invocation, parse};
 pub use payload::{Compression, Payload};
 pub use plot::{draw, draw_message};
 pub(crate) use protocols::wire as protocol_buffers;
@@ -50,6 +51,7 @@ pub use stages::{StageCounts, Stages};
 pub use tally::{Arrival, Begun, Failure, Tally};
 pub use template::{Template, Variables};
 pub use tls::Tls;
+pub use turns::{Turns, TurnsOutcome};
 
 use crate::{cores, drivers::Chosen};
 use client_group::ClientGroup;

@@ -2,9 +2,10 @@
 
 mod arguments;
 mod content;
+mod in_turns;
 
 use super::{
-    Arrivals, Baseline, Condition, Mark, Pace, RateProfile, Requests,
+    Arrivals, Baseline, Condition, Mark, Pace, RateProfile, Requests, Rounds, Turns,
     tls::Tls,
     values::{self, SPAN_MAX, Target},
 };
@@ -102,11 +103,20 @@ pub struct Plan {
 #[derive(Debug)]
 pub struct Comparison {
     /// The reports.
-    pub baseline: Baseline,
+    pub compared: Compared,
     /// Format of the report: text or JSON.
     pub format: Format,
     /// Conditions that fail it.
     pub fail_if: Vec<Condition>,
+}
+
+/// Reports that are compared.
+#[derive(Debug)]
+pub enum Compared {
+    /// Those of runs.
+    Runs(Baseline),
+    /// Those of two servers in turns.
+    Rounds(Rounds),
 }
 
 /// A report out of logs, without a load.
@@ -127,6 +137,8 @@ pub struct Merge {
 pub enum Invocation {
     /// A load.
     Load(Box<Plan>),
+    /// A load on two servers in turns.
+    Turns(Box<Turns>),
     /// A comparison of what earlier loads reported.
     Compare(Comparison),
     /// A report out of the logs of earlier loads.
@@ -175,19 +187,42 @@ pub fn invocation(arguments: impl IntoIterator<Item = impl Into<OsString> + Clon
     if !typed.merge.is_empty() {
         return merge(typed, &matches).map(Invocation::Merge);
     }
-    if typed.with.is_empty() || typed.names_a_server() {
-        return settle(typed).map(|plan| Invocation::Load(Box::new(plan))).map_err(refused);
+    if typed.against.is_some() {
+        let turns = in_turns::turns(typed, Arguments::from_arg_matches(&matches)?);
+        return turns.map(|turns| Invocation::Turns(Box::new(turns))).map_err(refused);
     }
-    if !matches!(typed.format, Format::Text | Format::Json) {
-        return Err(refused((ErrorKind::ArgumentConflict, "a comparison is written as text or json".to_owned())));
-    }
-    if let Some(bound) = typed.fail_if.iter().find(|condition| matches!(condition, Condition::Bound { .. })) {
-        let message = format!("'{bound}' is about a load, and without PORT and --url there is none");
+    let names_a_server = typed.names_a_server();
+    if !typed.round.is_empty() && (names_a_server || !typed.with.is_empty()) {
+        let message = "--round is an earlier report of --against: give that, or rounds alone".to_owned();
         return Err(refused((ErrorKind::ArgumentConflict, message)));
     }
-    let baseline = Baseline::read(&typed.baseline, &typed.with);
-    let baseline = baseline.map_err(|message| refused((ErrorKind::ValueValidation, message)))?;
-    Ok(Invocation::Compare(Comparison { baseline, format: typed.format, fail_if: typed.fail_if }))
+    if names_a_server || (typed.with.is_empty() && typed.round.is_empty()) {
+        return settle(typed).map(|plan| Invocation::Load(Box::new(plan))).map_err(refused);
+    }
+    comparison(typed).map(Invocation::Compare).map_err(refused)
+}
+
+/// Refuses flags that a comparison without a load of its own does not know.
+fn is_comparison(typed: &Arguments) -> Result<(), (ErrorKind, String)> {
+    let conflict = |message| Err((ErrorKind::ArgumentConflict, message));
+    if !matches!(typed.format, Format::Text | Format::Json) {
+        return conflict("a comparison is written as text or json".to_owned());
+    }
+    match typed.fail_if.iter().find(|condition| matches!(condition, Condition::Bound { .. })) {
+        Some(bound) => conflict(format!("'{bound}' is about a single load, and this is a comparison")),
+        None => Ok(()),
+    }
+}
+
+fn comparison(typed: Arguments) -> Result<Comparison, (ErrorKind, String)> {
+    is_comparison(&typed)?;
+    let compared = if typed.round.is_empty() {
+        Baseline::read(&typed.baseline, &typed.with).map(Compared::Runs)
+    } else {
+        Rounds::read(&typed.round).map(Compared::Rounds)
+    };
+    let compared = compared.map_err(|message| (ErrorKind::ValueValidation, message))?;
+    Ok(Comparison { compared, format: typed.format, fail_if: typed.fail_if })
 }
 
 /// Flags that a merge may have beside its logs.
@@ -264,9 +299,7 @@ fn settle(typed: Arguments) -> Result<Plan, (ErrorKind, String)> {
     };
     let requests = requests(&typed, &targets)?;
     let baseline = (!typed.baseline.is_empty()).then(|| Baseline::read(&typed.baseline, &typed.with));
-    if baseline.is_none() && typed.fail_if.iter().any(|condition| !matches!(condition, Condition::Bound { .. })) {
-        return Err(conflict("worse and undecided are about a comparison: give --baseline"));
-    }
+    check_conditions(&typed).map_err(conflict)?;
     Ok(Plan {
         server: addresses[0].clone(),
         addresses,
@@ -298,6 +331,13 @@ fn settle(typed: Arguments) -> Result<Plan, (ErrorKind, String)> {
         pid: typed.pid,
         watch: true,
     })
+}
+
+/// Refuses conditions about a comparison where there is none.
+fn check_conditions(typed: &Arguments) -> Result<(), &'static str> {
+    let compares = !typed.baseline.is_empty() || typed.against.is_some();
+    let wants = typed.fail_if.iter().any(|condition| !matches!(condition, Condition::Bound { .. }));
+    if wants && !compares { Err("worse and undecided are about a comparison: give --baseline") } else { Ok(()) }
 }
 
 /// Returns the number of threads: as given, or one for each core.

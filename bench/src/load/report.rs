@@ -9,8 +9,10 @@ mod json;
 mod prometheus;
 mod table;
 
+pub(super) use forms::changes_and_remarks;
+
 use super::{
-    Comparison, Condition, Failure, Format, Outcome, Plan, Setup, Tally, baseline, baseline::Change,
+    Compared, Comparison, Condition, Failure, Format, Outcome, Plan, Setup, Tally, baseline, baseline::Change,
     stages::StageCounts,
 };
 use crate::drivers::Chosen;
@@ -193,7 +195,10 @@ impl<'a> Report<'a> {
 /// Compares reports without a load: the comparison in its form, and why it fails.
 #[must_use]
 pub fn render_comparison(comparison: &Comparison) -> (String, Vec<String>) {
-    let (changes, remarks) = comparison.baseline.compare(None);
+    let (changes, remarks) = match &comparison.compared {
+        Compared::Runs(baseline) => baseline.compare(None),
+        Compared::Rounds(rounds) => rounds.compare(None),
+    };
     let failures =
         comparison.fail_if.iter().filter_map(|condition| condition.failure(&Value::Null, &changes)).collect();
     let text = match comparison.format {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::{
     fs, slice,
+    sync::OnceLock,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -153,7 +154,10 @@ pub fn host() -> Value {
 
 /// Returns this program's version, and a checksum of its file.
 fn maker() -> Value {
-    let checksum = fs::read("/proc/self/exe").ok().map(|bytes| format!("{:08x}", crc32fast::hash(&bytes)));
+    // Once: of two servers in turns there are many reports, and the file may have some 100 MB.
+    static CHECKSUM: OnceLock<Option<String>> = OnceLock::new();
+    let of_file = || fs::read("/proc/self/exe").ok().map(|bytes| format!("{:08x}", crc32fast::hash(&bytes)));
+    let checksum = CHECKSUM.get_or_init(of_file);
     json!({"version": env!("CARGO_PKG_VERSION"), "checksum": checksum})
 }
 

@@ -32,6 +32,21 @@ impl Target {
     }
 }
 
+/// The other server of a load in turns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Against {
+    Port(u16),
+    Url(Box<Target>),
+}
+
+/// The other server: a port, or a URL.
+pub(super) fn against(text: &str) -> Result<Against, String> {
+    match text.parse() {
+        Ok(port) => Ok(Against::Port(port)),
+        Err(_) => url(text).map(|target| Against::Url(Box::new(target))),
+    }
+}
+
 /// An absolute URL of the scheme `http` or `https`; a fragment is not sent, and so not taken.
 pub(super) fn url(text: &str) -> Result<Target, String> {
     // A scheme is written in any case (RFC 3986, 3.1).

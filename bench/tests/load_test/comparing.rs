@@ -243,3 +243,26 @@ fn a_hangup_keeps_the_results() {
         assert!(report["requests"].as_u64().is_some(), "{report}");
     }
 }
+
+#[test]
+fn two_servers_in_turns_are_one_round() {
+    let (before, now, directory) = (Floor::start("auto"), Floor::start("auto"), tempfile::tempdir().unwrap());
+    let output = run(before.port, &format!("2 -d 500ms --against {}", now.port));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let round = report(&output);
+    assert_eq!(round["slices"].as_array().unwrap().len(), 2, "{round}");
+    for slice in round["slices"].as_array().unwrap().iter().flat_map(|pair| pair.as_array().unwrap()) {
+        // Null where this machine had no time for one request.
+        assert!(slice["success_percent"].as_f64().is_none_or(|percent| percent > 99.9), "{slice}");
+    }
+    assert!(round["baseline"].as_array().unwrap().iter().all(|change| !change["verdict"].is_null()), "{round}");
+    let path = directory.path().join("round.json");
+    fs::write(&path, round.to_string()).unwrap();
+    let rounds = program().arg("--round").arg(&path).arg("--round").arg(&path).output().unwrap();
+    assert!(rounds.status.success(), "{rounds:?}");
+    let port = now.port;
+    now.end(Signal::Terminate);
+    let output = run(before.port, &format!("2 -d 500ms --against {port}"));
+    assert_eq!(output.status.code(), Some(2), "nothing listens there");
+    before.end(Signal::Terminate);
+}

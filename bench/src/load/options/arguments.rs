@@ -4,8 +4,11 @@ use super::{super::values, Format};
 use crate::{
     drivers::Choice,
     load::{
-        Arrivals, Compression, Condition, Protocol, RateProfile, condition::condition, mark,
-        protocols::BATCH_METRICS_MAX, values::Target,
+        Arrivals, Compression, Condition, Protocol, RateProfile,
+        condition::condition,
+        mark,
+        protocols::BATCH_METRICS_MAX,
+        values::{Against, Target},
     },
 };
 use clap::{Parser, ValueEnum};
@@ -202,6 +205,19 @@ pub(super) struct Arguments {
     /// --url nothing is loaded, and these reports are compared with those of --baseline.
     #[arg(long, value_name = "FILE.json", requires = "baseline")]
     pub with: Vec<PathBuf>,
+    /// Load two servers in turns, and compare them: PORT, or --url, is the baseline, and this the other. Each is
+    /// measured for --duration, in slices of 250 ms in pairs of random order, each slice with new connections and a
+    /// warm-up of 50 ms or --warmup. What the host does to both slices of a pair cancels out in their ratio; a
+    /// difference is claimed when the sign test finds it in the pairs at 99.9 %. Pairs that had to share their cores
+    /// are left out; when they are more than half there is no verdict.
+    #[arg(long, value_name = "PORT|URL", value_parser = values::against, conflicts_with_all = [
+        "requests", "request_count", "stages", "unix_socket", "plot", "log", "mark", "baseline", "pid",
+    ])]
+    pub against: Option<Against>,
+    /// A report of an earlier --against --format json of the same two servers, started anew since: the verdict is on
+    /// all rounds, which have to agree in the direction. Without PORT and --url nothing is loaded.
+    #[arg(long, value_name = "FILE.json")]
+    pub round: Vec<PathBuf>,
     /// Exit with 3 when this holds: worse (than the baseline), undecided (no verdict), or a bound on a figure, as
     /// 'p99>5ms', 'success<99.9%', 'throughput<20k', 'failed>0' or 'server_cpu>8us'. What was not measured holds. May
     /// be repeated.
@@ -240,6 +256,8 @@ SIGHUP end the load and report what there is.
   load_test --url https://localhost:8443/metrics --ca ca.pem -c 64 -d 10s
   load_test --unix-socket /run/metricstream.sock -c 64 -d 10s
   load_test --baseline a1.json --baseline a2.json --baseline a3.json --with b1.json --with b2.json --with b3.json
+  load_test 8080 --against 8081 -c 64 -d 10s --format json >r1.json   and again with both servers started anew, and then
+  load_test --round r1.json --round r2.json --round r3.json --fail-if worse
   load_test --url http://127.0.0.1:8428/api/v1/import -c 64 -d 10s --body-file lines.json
   load_test --url 'http://127.0.0.1:8080/items/{{rand 1 1000}}' -c 8 -d 10s --method PUT --body '{\"id\":{{seq}}}'
   load_test --url http://127.0.0.1:8080/upload -c 8 -d 10s --body @picture.png --content-type image/png

@@ -163,7 +163,7 @@ impl Report<'_> {
 }
 
 /// Formats the differences between the runs, and the remarks.
-pub(super) fn changes_and_remarks(changes: &[Change], remarks: &[String]) -> String {
+pub(in crate::load) fn changes_and_remarks(changes: &[Change], remarks: &[String]) -> String {
     let mut out = String::new();
     for (index, change) in changes.iter().enumerate() {
         let _ = writeln!(out, "{:<12}{change}", if index == 0 { "baseline" } else { "" });

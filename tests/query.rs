@@ -61,34 +61,34 @@ fn json_is_what_a_pipe_gets() {
 #[test]
 fn each_form_and_each_path() {
     let log = log(60);
-    let asked = |arguments: &[&str]| {
+    let output_of = |arguments: &[&str]| {
         let (code, out, err) = said(&query(log.path(), arguments));
         assert_eq!((code, err.as_str()), (Some(0), ""), "{arguments:?}");
         out
     };
     let points = format!("name=cpu&agg=last&by=host&{RANGE}");
     assert_eq!(
-        asked(&[&points, "--format", "table"]),
+        output_of(&[&points, "--format", "table"]),
         "NAME  host  TIME                      VALUE\n\
          cpu   web0  2026-01-02T03:04:00.000Z     58\n\
          cpu   web1  2026-01-02T03:04:00.000Z     59\n"
     );
     assert_eq!(
-        asked(&[&points, "--format=csv", "--threads=1"]),
+        output_of(&[&points, "--format=csv", "--threads=1"]),
         "name,tag.host,timestamp,value\ncpu,web0,1767323040000,58\ncpu,web1,1767323040000,59\n"
     );
     assert_eq!(
-        asked(&[&points, "-f", "jsonl"]).lines().next(),
+        output_of(&[&points, "-f", "jsonl"]).lines().next(),
         Some(r#"{"timestamp":1767323040000,"name":"cpu","value":58,"tags":{"host":"web0"}}"#)
     );
     let raw = format!("name=cpu&agg=raw&{RANGE}");
-    let chart = asked(&[&raw, "--format", "chart"]);
+    let chart = output_of(&[&raw, "--format", "chart"]);
     assert!(chart.contains("cpu{host=\"web1\"}  59") && !chart.contains('\x1b'), "{chart}");
-    let svg = asked(&[&raw, "--format", "svg"]);
+    let svg = output_of(&[&raw, "--format", "svg"]);
     assert!(svg.starts_with("<svg ") && svg.contains("cpu{host=\"web1\"}"), "{svg}");
-    assert_eq!(asked(&[RANGE, "--path", "names", "--format", "table"]), "NAME\ncpu\n");
-    assert_eq!(asked(&[RANGE, "--path", "/tags/host", "--format", "csv"]), "value\nweb0\nweb1\n");
-    assert_eq!(asked(&[RANGE, "--path", "series", "--format", "table"]), "NAME  host\ncpu   web0\ncpu   web1\n");
+    assert_eq!(output_of(&[RANGE, "--path", "names", "--format", "table"]), "NAME\ncpu\n");
+    assert_eq!(output_of(&[RANGE, "--path", "/tags/host", "--format", "csv"]), "value\nweb0\nweb1\n");
+    assert_eq!(output_of(&[RANGE, "--path", "series", "--format", "table"]), "NAME  host\ncpu   web0\ncpu   web1\n");
 }
 
 #[test]

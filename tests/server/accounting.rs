@@ -280,7 +280,7 @@ fn what_is_shed_is_accounted_for(driver: Driver) {
         .limit(Resource::FileBytes, 256 * 1024, UNLIMITED)
         .start();
     let mut got = Got::default();
-    let mut ask = |client: &mut Client, requests: &[(String, String)]| {
+    let mut exchange = |client: &mut Client, requests: &[(String, String)]| {
         let bytes: Vec<u8> =
             requests.iter().flat_map(|(who, body)| post_to("/metrics?ack=memory", &authorization(who), body)).collect();
         client.send(&bytes).unwrap();
@@ -303,18 +303,18 @@ fn what_is_shed_is_accounted_for(driver: Driver) {
     let mut next = 0;
     until("the table of clients is full", || {
         next = next % 999 + 1;
-        ask(&mut client, &[(format!("c{next}"), metric::marked_batch("few", 1))]);
+        exchange(&mut client, &[(format!("c{next}"), metric::marked_batch("few", 1))]);
         (shed_by("clients_full") > 0).then_some(())
     });
     let metric = r#"{"name":"n","value":1}"#;
     let full = format!(r#"{{"metrics":[{}]}}"#, vec![metric; 150].join(","));
     let burst = vec![("c1".to_owned(), full); 100];
     until("the ring is full", || {
-        ask(&mut client, &burst);
+        exchange(&mut client, &burst);
         (shed_by("ring_full") > 0).then_some(())
     });
     until("the disk is full", || {
-        ask(&mut client, &burst[..1]);
+        exchange(&mut client, &burst[..1]);
         (shed_by("log_unavailable") > 0).then_some(())
     });
     let ready = server.request(&get("/ready"));

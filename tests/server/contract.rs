@@ -289,7 +289,7 @@ fn a_dripping_head_is_cut_off(driver: Driver) {
     let mut client = server.connect();
     client.send(b"POST /metrics HTTP/1.1\r\n").unwrap();
     client.stream.set_read_timeout(Some(std::time::Duration::from_millis(20))).unwrap();
-    let response = crate::server::until("the drip is answered", || {
+    let response = crate::server::until("the drip has a response", || {
         // Fails once the server has ended the connection; its response is still to be read.
         let _ = client.send(b"X-Drip: y\r\n");
         client.try_response().ok()

@@ -53,7 +53,7 @@ fn half_heads_do_not_shut_others_out(driver: Driver) {
     let refused = refused.filter_map(|client| client.try_response().ok().map(|response| response.refusal(503))).count();
     assert!(refused >= 1);
     drop(slow);
-    until("those given up are counted", || {
+    until("those evicted are counted", || {
         let stats = from(&server, 2).request(&get("/stats")).json();
         (number_at(&stats, "/connections/closed_by/evicted") >= 1).then_some(())
     });
@@ -68,7 +68,7 @@ fn a_trusted_proxy_is_no_crowd(driver: Driver) {
     }
     from(&server, 2).request(&post(BATCH)).refusal(503);
     for client in &mut proxied {
-        assert_eq!(client.request(&post(BATCH)).processed(), 1, "none of them was given up");
+        assert_eq!(client.request(&post(BATCH)).processed(), 1, "none of them was evicted");
     }
 }
 
@@ -86,7 +86,7 @@ fn connections_are_shared_by_address(driver: Driver) {
     }
     from(&server, 2).request(&post(BATCH)).refusal(503);
     for client in &mut second {
-        assert_eq!(client.request(&post(BATCH)).processed(), 1, "none of them was given up");
+        assert_eq!(client.request(&post(BATCH)).processed(), 1, "none of them was evicted");
     }
     let left = first.iter_mut().filter_map(|client| client.try_request(&post(BATCH)).ok()).count();
     assert_eq!(left, 10);
@@ -182,7 +182,7 @@ fn slow_bodies_do_not_shut_others_out(driver: Driver) {
     });
     assert_eq!(from(&server, 2).request(&large).processed(), 1_000);
     until("its own batches are taken", || try_request(&server, 1, &large).filter(|response| response.status == 200));
-    assert!(shed < 66, "not all of them were given up");
+    assert!(shed < 66, "not all of them were evicted");
     assert_eq!(from(&server, 1).request(&get("/health")).status, 200);
 }
 
@@ -232,7 +232,7 @@ fn what_waits_behind_unread_responses_is_counted(driver: Driver) {
                 }
             });
         }
-        let stats = until("answers wait, and requests behind them", || {
+        let stats = until("responses wait, and requests behind them", || {
             let stats = from(&server, 2).request(&get("/stats")).json();
             let by = |owner: &str| number_at(&stats, &format!("/memory_bytes/{owner}"));
             let behind = if driver == Driver::IoUring { by("kept") } else { by("bodies") };

@@ -167,11 +167,11 @@ fn head_has_the_head_alone(driver: Driver) {
     let server = with_driver(driver).start();
     let mut client = server.connect();
     for path in ["/health", "/ready", "/stats", "/metrics", "/nope"] {
-        let asked = client.request(&get(path));
+        let expected = client.request(&get(path));
         client.send(format!("HEAD {path} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes()).unwrap();
         let response = client.response_without_body();
-        assert_eq!(response.status, asked.status, "{path}");
-        assert_eq!(response.header("Content-Type"), asked.header("Content-Type"), "{path}");
+        assert_eq!(response.status, expected.status, "{path}");
+        assert_eq!(response.header("Content-Type"), expected.header("Content-Type"), "{path}");
         assert!(response.header("Content-Length").unwrap().parse::<usize>().unwrap() > 0, "{path}");
         // The next bytes are those of the next response.
         assert_eq!(client.request(&post(BATCH)).processed(), 1, "{path}");

@@ -280,13 +280,13 @@ fn what_is_shed_is_given_back(driver: Driver) {
     let long = format!(r#"{{"metrics":[{{"name":"a","value":1,"tags":{{"t":"{}"}}}}]}}"#, "x".repeat(3_000));
     let mut client = server.connect();
     let mut number = 0;
-    let mut ask = |who: &str| client.request(&post_to("/metrics?ack=memory", &authorization(who), &long)).status;
+    let mut status_of = |who: &str| client.request(&post_to("/metrics?ack=memory", &authorization(who), &long)).status;
     until("the disk is full", || {
         number += 1;
-        (ask(&format!("c{number}")) == 503).then_some(())
+        (status_of(&format!("c{number}")) == 503).then_some(())
     });
     for _ in 0..50 {
-        assert_eq!(ask("shed"), 503);
+        assert_eq!(status_of("shed"), 503);
     }
     assert!(server.stat("/limiter/given_back") >= 50);
 }

@@ -79,9 +79,9 @@ fn out_of_descriptors(driver: Driver) {
     // A pause follows each failure: were there none, a core would do nothing but fail.
     let mut now = failures;
     while now < failures + 5 {
-        let asked = number_at(&served[0].request(&get("/stats")).json(), "/connections/accept_failures");
-        assert!(asked - now <= 50, "{} failures between two questions", asked - now);
-        now = asked;
+        let later = number_at(&served[0].request(&get("/stats")).json(), "/connections/accept_failures");
+        assert!(later - now <= 50, "{} failures between two questions", later - now);
+        now = later;
     }
     process::change_limit(server.pid(), Resource::Descriptors, before);
     drop((crowd, served));

@@ -182,7 +182,7 @@ fn small_results_have_a_length_and_large_ones_are_chunked(driver: Driver) {
     assert!(bytes.len() > large.body.len());
     assert_eq!(slow.response().status, 200);
     let pieces = server.stat("/queries/pieces");
-    assert!(pieces > 3 * 45, "{pieces} pieces of three answers of 3 MB");
+    assert!(pieces > 3 * 45, "{pieces} pieces of three responses of 3 MB");
     queries_hold_together(&server);
 }
 
@@ -230,7 +230,7 @@ fn wrong_ones_are_refused(driver: Driver) {
     let batch = format!(r#"{{"metrics":[{}]}}"#, metrics.join(","));
     assert_eq!(server.request(&post_to("/metrics", &key, batch)).processed(), 20);
     let mut client = server.connect();
-    let mut ask = |method: &str, target: &str, fields: &str| {
+    let mut fetch = |method: &str, target: &str, fields: &str| {
         client.request(format!("{method} {target} HTTP/1.1\r\nHost: h\r\n{fields}Content-Length: 0\r\n\r\n").as_bytes())
     };
     for (target, part) in [
@@ -240,22 +240,22 @@ fn wrong_ones_are_refused(driver: Driver) {
         ("/names?agg=avg", "agg"),
         ("/tags/%zz", "%zz"),
     ] {
-        let text = ask("GET", target, &key).refusal(400);
+        let text = fetch("GET", target, &key).refusal(400);
         assert!(text.contains(part), "{target}: {text}");
     }
     for target in ["/query?name=~.*&agg=raw", "/names", "/series"] {
-        assert!(ask("GET", target, &key).refusal(422).contains("10"), "{target}");
+        assert!(fetch("GET", target, &key).refusal(422).contains("10"), "{target}");
     }
     for target in ["/query?name=n1", "/series?name=n1", "/names?name=n1", "/tags/a"] {
-        assert_eq!(ask("GET", target, &key).status, 200, "{target}");
-        ask("GET", target, "").refusal(401);
-        ask("GET", target, &authorization("other")).refusal(401);
-        let refused = ask("PUT", target, &key);
+        assert_eq!(fetch("GET", target, &key).status, 200, "{target}");
+        fetch("GET", target, "").refusal(401);
+        fetch("GET", target, &authorization("other")).refusal(401);
+        let refused = fetch("PUT", target, &key);
         assert_eq!(refused.header("Allow"), Some("GET, HEAD, POST"));
         refused.refusal(405);
-        ask("POST", target, &key).refusal(415);
+        fetch("POST", target, &key).refusal(415);
     }
-    ask("GET", "/tags", &key).refusal(404);
+    fetch("GET", "/tags", &key).refusal(404);
     queries_hold_together(&server);
     let stats = server.stats();
     assert_eq!(number_at(&stats, "/queries/ended_by/invalid"), 5);

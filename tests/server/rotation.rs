@@ -237,7 +237,7 @@ fn a_log_that_was_deleted_ends_the_server(driver: Driver) {
     fs::remove_file(&log).unwrap();
     let mut client = server.connect();
     client.send(&post_to("/metrics", "", metric::marked_batch("b", 3))).unwrap();
-    assert!(client.try_response().is_err(), "no answer was promised");
+    assert!(client.try_response().is_err(), "no response was promised");
     assert_eq!(server.wait().code(), Some(1));
     assert!(server.said().last().unwrap().contains("deleted"));
 }

@@ -258,17 +258,17 @@ fn the_histograms(driver: Driver) {
     let requests: f64 =
         samples.iter().filter(|(name, _)| name.starts_with("metricstream_http_requests_total")).map(|(_, n)| n).sum();
     let other = samples[r#"metricstream_request_duration_seconds_count{route="other"}"#];
-    assert_eq!(requests, whole("count") + other, "every request that was answered was measured");
+    assert_eq!(requests, whole("count") + other, "every request with a response was measured");
 }
 
 /// The forms of one document: the wish decides, and they say the same.
 fn the_forms(driver: Driver) {
     let server = with_driver(driver).start();
     let mut client = mixed_load(&server);
-    let mut ask = |accept: &str| {
+    let mut fetch = |accept: &str| {
         client.request(format!("GET /metrics HTTP/1.1\r\nHost: h\r\nAccept: {accept}\r\n\r\n").as_bytes())
     };
-    let open = ask("application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5");
+    let open = fetch("application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5");
     assert_eq!(open.header("Content-Type"), Some("application/openmetrics-text; version=1.0.0; charset=utf-8"));
     let text = open.text();
     assert!(text.ends_with("\n# EOF\n") && text.matches("# EOF").count() == 1);
@@ -280,10 +280,10 @@ fn the_forms(driver: Driver) {
     ] {
         assert!(text.lines().any(|found| found == line), "{line}");
     }
-    let plain = ask("text/plain");
+    let plain = fetch("text/plain");
     let stored = samples(plain.text())["metricstream_batches_stored_total"];
     assert!(text.contains(&format!("\nmetricstream_batches_stored_total {stored}\n")));
-    let json = ask("text/plain;q=0.1, application/json").json();
+    let json = fetch("text/plain;q=0.1, application/json").json();
     assert_eq!(json["batches"]["stored"].as_f64(), Some(stored));
 }
 
@@ -329,10 +329,10 @@ fn the_clients(driver: Driver) {
     };
     let refused =
         [("secret-key-a", 20), ("secret-key-b", 10), ("secret-key-c", 2)].map(|(who, times)| send(who, times));
-    let ask = |target: &str, who: &str| {
+    let fetch = |target: &str, who: &str| {
         server.request(format!("GET {target} HTTP/1.1\r\nHost: h\r\n{}\r\n", authorization(who)).as_bytes())
     };
-    let response = ask("/stats/clients", "secret-key-a");
+    let response = fetch("/stats/clients", "secret-key-a");
     let clients = response.json();
     assert!(!response.text().contains("secret") && !response.text().contains("127.0.0.1"), "{clients:#}");
     let heaviest = clients["heaviest"].as_array().unwrap();
@@ -349,9 +349,9 @@ fn the_clients(driver: Driver) {
     let most_refused = clients["most_refused"].as_array().unwrap();
     assert_eq!(most_refused.len(), refused.iter().filter(|&&count| count > 0).count());
     assert_eq!(number_at(&clients, "/refused"), refused.iter().sum::<u64>());
-    assert_eq!(ask("/stats/clients?top=1", "x").json()["heaviest"].as_array().unwrap().len(), 1);
+    assert_eq!(fetch("/stats/clients?top=1", "x").json()["heaviest"].as_array().unwrap().len(), 1);
     for top in ["0", "1025", "x", "", "-1", "1&top=2"] {
-        assert!(ask(&format!("/stats/clients?top={top}"), "x").refusal(400).contains("top"), "{top}");
+        assert!(fetch(&format!("/stats/clients?top={top}"), "x").refusal(400).contains("top"), "{top}");
     }
     assert_eq!(server.request(b"POST /stats/clients HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n").status, 405);
 }

@@ -172,7 +172,7 @@ fn a_line_is_as_the_manual_shows_it(driver: Driver) {
 fn timestamps(driver: Driver) {
     let mut server = with_driver(driver).start();
     let mut client = server.connect();
-    let mut ask = |timestamp: &str| {
+    let mut fetch = |timestamp: &str| {
         client.request(&post(format!(r#"{{"metrics":[{{"name":"n","value":1,"timestamp":{timestamp}}}]}}"#)))
     };
     let taken = [
@@ -185,7 +185,7 @@ fn timestamps(driver: Driver) {
         (r#""2024-02-29T23:59:59.999Z""#, "2024-02-29T23:59:59.999Z"),
     ];
     for (sent, _) in taken {
-        assert_eq!(ask(sent).processed(), 1, "{sent}");
+        assert_eq!(fetch(sent).processed(), 1, "{sent}");
     }
     for refused in [
         "1.5",
@@ -198,7 +198,7 @@ fn timestamps(driver: Driver) {
         r#""2026-01-02""#,
         "99999999999999999999",
     ] {
-        let text = ask(refused).refusal(400);
+        let text = fetch(refused).refusal(400);
         assert!(text.contains("metrics[0].timestamp"), "{refused}: {text}");
     }
     drop(client);

@@ -180,11 +180,11 @@ fn a_mark_needs_a_key_or_a_client_on_this_host(driver: Driver) {
     let keys = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(keys.path(), "alpha\n").unwrap();
     let server = with_driver(driver).flag("--api-keys", keys.path().display()).start();
-    let ask = |lines: &str| -> Response { server.request(&mark("?name=a", lines)) };
-    assert_eq!(ask("").status, 200);
+    let fetch = |lines: &str| -> Response { server.request(&mark("?name=a", lines)) };
+    assert_eq!(fetch("").status, 200);
     for lines in ["X-Forwarded-For: 192.0.2.1\r\n", "Origin: http://elsewhere.example\r\n"] {
-        ask(lines).refusal(403);
-        assert_eq!(ask(&format!("{lines}{}", authorization("Bearer alpha"))).status, 200);
+        fetch(lines).refusal(403);
+        assert_eq!(fetch(&format!("{lines}{}", authorization("Bearer alpha"))).status, 200);
     }
 }
 

@@ -165,9 +165,9 @@ fn query(source: &Source) {
             let parameters = format!("{parameters}&{range}");
             let request = Request::parse(kind.clone(), parameters.trim_start_matches('&'), 4_000_000_000_000).unwrap();
             match run(&request, source, Bounds::default(), &limits) {
-                Ok(answer) => {
+                Ok(result) => {
                     let mut text = Vec::new();
-                    answer
+                    result
                         .write_to(Format::Json, |piece| {
                             text.extend_from_slice(piece);
                             Ok::<_, ()>(())

@@ -132,7 +132,7 @@ fn a_plot_is_drawn() {
         svg.starts_with("<svg") && svg.contains("open loop at 1000 requests/s") && svg.trim_end().ends_with("</svg>")
     );
     let output = run(floor.port, "4 1 --plot /nonexistent/run.svg");
-    assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "told before the load: {output:?}");
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "reported before the load: {output:?}");
 }
 
 #[test]

@@ -82,14 +82,14 @@ impl ModelFile {
     /// Reads the file as a thread may that has seen `position` as written.
     fn read_written(&self, position: u64) {
         let position = usize::try_from(position).unwrap();
-        assert!(position <= self.disk().appended, "told of bytes that are not in the file");
+        assert!(position <= self.disk().appended, "notified of bytes that are not in the file");
         self.content[..position].iter().for_each(|byte| byte.with(|_| ()));
     }
 
     /// Reads the disk as a thread may that has seen `position` as durable.
     fn read_durable(&self, position: u64) {
         let position = usize::try_from(position).unwrap();
-        assert!(position <= self.disk().synced, "told of bytes that no sync covers");
+        assert!(position <= self.disk().synced, "notified of bytes that no sync covers");
         self.platter[..position].iter().for_each(|byte| byte.with(|_| ()));
     }
 }
@@ -308,7 +308,7 @@ fn what_was_answered_is_published_and_in_the_file() {
         let writing = thread::spawn(move || writer.write_published().map(|_| ()));
         let is_answered = reactor.appender.acknowledged(AckLevel::Write) >= position;
         let published = reactor.status.published();
-        assert!(!is_answered || published.bytes >= position, "answered and not published");
+        assert!(!is_answered || published.bytes >= position, "acknowledged and not published");
         reactor.file.read_written(published.bytes);
         assert!(writing.join().unwrap().is_ok());
         assert_eq!(reactor.status.published().bytes, position);

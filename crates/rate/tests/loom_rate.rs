@@ -189,7 +189,7 @@ fn events_come_out_whole_once_and_in_order_and_the_rest_is_counted() {
         receiver.drain(|event| seen.push(event));
         assert_eq!(seen, taken_in.iter().map(|&stamp_ns| event(stamp_ns)).collect::<Vec<Event>>());
         assert_eq!(taken_in.len() as u64 + receiver.dropped(), OFFERED);
-        assert!(taken_in.starts_with(&[1, 2]), "there was room for the first two");
+        assert!(taken_in.starts_with(&[1, 2]), "there was space for the first two");
     });
 }
 

@@ -58,7 +58,7 @@ fn nobody_sleeps_for_ever<const PUBLISHERS: usize>() {
         publishing.into_iter().for_each(|thread| thread.join().unwrap());
         let wakes = shared.wakes();
         assert!(!sleeps || wakes > 0, "a lost wake-up");
-        assert!(wakes <= 1, "one announcement is answered by {wakes} wakes");
+        assert!(wakes <= 1, "one announcement is followed by {wakes} wakes");
     });
 }
 
@@ -96,6 +96,6 @@ fn every_sleep_in_a_row_is_safe() {
         // A wake that was meant for an earlier announcement ends this sleep too: the eventfd keeps it.
         let wakes = shared.wakes();
         assert!(seen == 2 || wakes > 0, "a lost wake-up");
-        assert!(wakes <= announcements, "{announcements} announcements are answered by {wakes} wakes");
+        assert!(wakes <= announcements, "{announcements} announcements are followed by {wakes} wakes");
     });
 }

@@ -109,7 +109,7 @@ pub fn a_full_queue_of_a_unix_socket_loses_nobody<D: Driver>() {
         Event::Closed(token, Some(ErrorKind::WouldBlock)) if *token == second => Some(false),
         _ => None,
     });
-    assert_eq!(connected, listener_has_one_more(&listener), "who is told of a connection has one");
+    assert_eq!(connected, listener_has_one_more(&listener), "who is notified of a connection has one");
     drop(accepted);
     harness.finish();
 }

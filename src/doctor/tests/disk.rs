@@ -94,7 +94,7 @@ fn free_space_against_what_the_log_may_come_to_be() {
     });
     // 95 % of 10 GiB, less one segment.
     assert_eq!(check.fix.as_deref(), Some("metricstream --retain-size 8704MiB"));
-    // What the log has already is room for the log.
+    // What the log has already is space for the log.
     expect("retention", Fine, "9728 MiB that are kept fit", |made| {
         free(made);
         made.flags(&["--retain-size", "9728MiB"]);

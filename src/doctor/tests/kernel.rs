@@ -82,7 +82,7 @@ fn rings_that_do_not_fit_the_locked_memory() {
         refused(made);
         made.flags(&["--driver", "epoll"]);
     });
-    // The memory of a ring's buffers is asked for last.
+    // The memory of a ring's buffers is requested last.
     expect("memlock", Warning, "the rings of 3 reactors", |made| {
         made.calls.rings = || Err(Unavailable::Lacks("provided-buffer rings (5.19)"));
     });

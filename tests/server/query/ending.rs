@@ -38,7 +38,7 @@ fn a_client_that_leaves_stops_its_query(driver: Driver) {
     waits.send(&count_of("wide&from=0")).unwrap();
     until("the second waits", || (server.stat("/queries/waiting") == 1).then_some(()));
     drop(waits);
-    until("its connection is given up", || (server.stat("/connections/active") == 2).then_some(()));
+    until("its connection is closed", || (server.stat("/connections/active") == 2).then_some(()));
     drop(holds);
     wait_for_end(&server, "cancelled", 4);
     queries_hold_together(&server);
@@ -93,7 +93,7 @@ fn too_many_queries_are_refused_for_now(driver: Driver) {
         .start();
     let [one, two, three] = ["one", "two", "three"].map(|key| authorization(&format!("Bearer {key}")));
     store_slow(&server, &one);
-    let ask = |fields: &str| server.request(&get_with("/query?name=none&agg=count", fields));
+    let fetch = |fields: &str| server.request(&get_with("/query?name=none&agg=count", fields));
     let holds = busy(&server, &three);
     let mut waiting = Vec::new();
     for fields in [&one, &two] {
@@ -103,13 +103,13 @@ fn too_many_queries_are_refused_for_now(driver: Driver) {
             waiting.push(client);
         }
         until("they wait", || (server.stat("/queries/waiting") == waiting.len() as u64).then_some(()));
-        let refused = ask(fields);
+        let refused = fetch(fields);
         assert!(refused.header("Retry-After").is_some());
         // Once all places are taken, it does not matter by whom.
         assert!(refused.status == 429 && refused.text().contains("share"), "{refused:?}");
     }
     for _ in 0..3 {
-        assert!(ask(&three).refusal(503).contains("queries"));
+        assert!(fetch(&three).refusal(503).contains("queries"));
     }
     // What is not a query goes on.
     assert_eq!(server.request(&get("/health")).status, 200);

@@ -48,7 +48,7 @@ fn lists_of_names_are_sets(driver: Driver) {
     queries_hold_together(&server);
 }
 
-fn a_form_asks_what_a_url_asks(driver: Driver) {
+fn a_form_queries_what_a_url_queries(driver: Driver) {
     let server = with_driver(driver).start();
     let batch = r#"{"metrics":[{"name":"a","value":1,"tags":{"h":"x y"}},{"name":"a","value":2,"tags":{"h":"z"}}]}"#;
     assert_eq!(server.request(&post(batch)).processed(), 2);
@@ -136,23 +136,23 @@ fn values_that_are_no_numbers_are_skipped_and_counted(driver: Driver) {
     std::fs::write(directory.path().join("metrics.jsonl"), &text).unwrap();
     let server = with_driver(driver).start_in(directory.path());
     let range = "from=2026-01-02T03:00:00Z&to=2026-01-02T04:00:00Z";
-    let ask = |of: &str| {
+    let fetch = |of: &str| {
         serde_json::from_slice::<serde_json::Value>(&server.request(&get(&format!("{of}&{range}"))).body).unwrap()
     };
-    let counted = ask("/query?name=up&agg=count&by=host");
+    let counted = fetch("/query?name=up&agg=count&by=host");
     assert_eq!(counted["series"].as_array().unwrap().len(), 1, "{counted}");
     assert_eq!(
         (&counted["series"][0]["points"][0][1], &counted["stats"]["non_finite_metrics"]),
         (&2.into(), &6.into())
     );
     assert_eq!(counted["stats"]["foreign_lines"], 0);
-    assert_eq!(ask("/series?name=up")["series"].as_array().unwrap().len(), 2);
-    assert_eq!(ask("/names?name=up")["names"], serde_json::json!(["up"]));
+    assert_eq!(fetch("/series?name=up")["series"].as_array().unwrap().len(), 2);
+    assert_eq!(fetch("/names?name=up")["names"], serde_json::json!(["up"]));
 }
 
 on_both_drivers!(
     lists_of_names_are_sets,
-    a_form_asks_what_a_url_asks,
+    a_form_queries_what_a_url_queries,
     counters_do_not_depend_on_the_order_of_arrival,
     what_could_be_seconds_or_milliseconds_is_refused,
     values_that_are_no_numbers_are_skipped_and_counted,

@@ -26,12 +26,12 @@ fn eight_heavy_queries_and_two_hundred_clients(driver: Driver) {
     store_wide(&server, 2_000, 500);
     let stored_before = server.stat("/batches/stored");
     let done = AtomicBool::new(false);
-    let answered = AtomicU64::new(0);
+    let responses = AtomicU64::new(0);
     let address = server.address;
     thread::scope(|scope| {
         let askers: Vec<_> = (0..8)
             .map(|asker| {
-                let (done, answered) = (&done, &answered);
+                let (done, responses) = (&done, &responses);
                 scope.spawn(move || {
                     let mut client = Client::connect(address);
                     let everything = "/query?name=~.*&agg=p99&by=*&from=0&step=1s";
@@ -43,7 +43,7 @@ fn eight_heavy_queries_and_two_hundred_clients(driver: Driver) {
                             assert_eq!(response.status, 200, "{}", response.text());
                             assert!(!response.json()["series"].as_array().unwrap().is_empty());
                         }
-                        answered.fetch_add(1, Ordering::Relaxed);
+                        responses.fetch_add(1, Ordering::Relaxed);
                     }
                 })
             })
@@ -74,8 +74,8 @@ fn eight_heavy_queries_and_two_hundred_clients(driver: Driver) {
     let stats = server.stats();
     assert_eq!(number_at(&stats, "/batches/stored"), stored_before + batches);
     assert_eq!(number_at(&stats, "/batches/pending"), 0);
-    assert_eq!(number_at(&stats, "/queries/ended_by/answered"), answered.load(Ordering::Relaxed));
-    assert_eq!(number_at(&stats, "/queries/received"), answered.load(Ordering::Relaxed));
+    assert_eq!(number_at(&stats, "/queries/ended_by/answered"), responses.load(Ordering::Relaxed));
+    assert_eq!(number_at(&stats, "/queries/received"), responses.load(Ordering::Relaxed));
     server.stop();
 }
 

@@ -117,7 +117,7 @@ fn pipelined_and_cut_heads_are_the_same_as_parsed() {
 }
 
 #[test]
-fn what_is_decided_for_each_request_is_asked_again() {
+fn what_is_decided_for_each_request_is_requested_again() {
     let good = request(TEMPLATES[0], "5", "");
     let mut owner = Owner::new();
     owner.deliver(&good);

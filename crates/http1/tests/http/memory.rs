@@ -53,7 +53,7 @@ fn half_a_body_without_memory_is_refused() {
 }
 
 #[test]
-fn what_came_before_the_gap_is_answered_and_then_503() {
+fn what_came_before_the_gap_is_responseed_and_then_503() {
     let mut owner = with_memory(100);
     let (_, out) = owner.receive(GET);
     owner.sent = out;
@@ -67,7 +67,7 @@ fn what_came_before_the_gap_is_answered_and_then_503() {
 }
 
 #[test]
-fn a_gap_behind_a_deferred_request_waits_for_its_answer() {
+fn a_gap_behind_a_deferred_request_waits_for_its_response() {
     let mut owner = with_memory(0);
     let (progress, _) = owner.receive(&post("/deferred", "", b"x"));
     assert!(progress.next == http1::Next::RespondDeferred);
@@ -82,7 +82,7 @@ fn a_gap_behind_a_deferred_request_waits_for_its_answer() {
 }
 
 #[test]
-fn a_burst_without_memory_ends_with_an_answer() {
+fn a_burst_without_memory_ends_with_a_response() {
     let mut owner = with_memory(0);
     let (progress, out) = owner.receive(&GET.repeat(5));
     assert!(progress.responses >= 1 && progress.responses < 5, "{progress:?}");

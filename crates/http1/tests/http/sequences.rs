@@ -19,7 +19,7 @@ fn what_the_service_sees_of_a_head() {
 }
 
 #[test]
-fn pipelined_answers_come_in_the_order_of_the_requests() {
+fn pipelined_responses_come_in_the_order_of_the_requests() {
     let bytes: Vec<u8> = (0..20).flat_map(|length| post("/m", "", &vec![b'x'; length])).collect();
     let text = whole(&bytes).text();
     let counts: Vec<usize> = text
@@ -30,7 +30,7 @@ fn pipelined_answers_come_in_the_order_of_the_requests() {
 }
 
 #[test]
-fn a_turn_answers_a_bounded_number_of_requests() {
+fn a_turn_serves_a_bounded_number_of_requests() {
     let mut owner = Owner::new();
     let (mut progress, _) = owner.receive(&GET.repeat(2 * REQUESTS_PER_TURN_MAX + 5));
     for _ in 0..2 {
@@ -66,7 +66,7 @@ fn refusals_count_towards_the_bound_of_a_turn() {
 }
 
 #[test]
-fn one_held_answer_holds_its_burst_and_does_not_end_it() {
+fn one_held_response_holds_its_burst_and_does_not_end_it() {
     let mut owner = Owner::new();
     let (progress, out) = owner.receive(&[GET, &post("/held", "", b"x"), GET].concat());
     assert_eq!((progress.responses, progress.result), (3, true));
@@ -98,7 +98,7 @@ fn nothing_is_parsed_behind_a_deferred_request() {
 
 #[test]
 #[should_panic(expected = "no request of this connection is deferred")]
-fn answering_what_was_not_deferred_is_the_owners_fault() {
+fn responding_to_what_was_not_deferred_is_the_owners_fault() {
     let mut owner = Owner::new();
     let _ = owner.connection.respond_deferred(&owner.core, &mut Vec::new(), |respond| respond.accepted(1));
 }
@@ -112,7 +112,7 @@ fn streamed(request: &str) -> (String, String, Disposition) {
 }
 
 #[test]
-fn an_answer_of_unknown_length_is_chunked_and_the_connection_goes_on() {
+fn a_response_of_unknown_length_is_chunked() {
     let (head, body, after) = streamed("GET /streamed HTTP/1.1\r\nHost: a\r\n\r\n");
     assert!(head.ends_with("\r\nTransfer-Encoding: chunked") && !head.contains("Content-Length"), "{head}");
     assert_eq!(body, "0005\r\none, \r\n0005\r\ntwo, \r\n0005\r\nthree\r\n0\r\n\r\n");
@@ -123,7 +123,7 @@ fn an_answer_of_unknown_length_is_chunked_and_the_connection_goes_on() {
 }
 
 #[test]
-fn an_answer_of_unknown_length_to_http_1_0_ends_with_the_connection() {
+fn a_streamed_response_to_http_1_0_ends_with_the_connection() {
     for fields in ["", "Connection: keep-alive\r\n"] {
         let (head, body, after) = streamed(&format!("GET /streamed HTTP/1.0\r\n{fields}\r\n"));
         assert!(head.ends_with("\r\nConnection: close"), "{head}");
@@ -133,7 +133,7 @@ fn an_answer_of_unknown_length_to_http_1_0_ends_with_the_connection() {
 }
 
 #[test]
-fn head_of_an_answer_of_unknown_length_is_all_there_is() {
+fn head_of_a_response_of_unknown_length_is_all_there_is() {
     for (version, after) in [
         ("1.1", Disposition::KeepOpen),
         ("1.0\r\nConnection: keep-alive", Disposition::KeepOpen),
@@ -146,7 +146,7 @@ fn head_of_an_answer_of_unknown_length_is_all_there_is() {
 }
 
 #[test]
-fn nothing_is_parsed_behind_an_answer_that_has_only_begun() {
+fn nothing_is_parsed_behind_a_response_that_has_only_begun() {
     let mut owner = Owner::new();
     let (progress, _) = owner.receive(&[&post("/streamed", "", b"x"), GET].concat());
     assert!(progress.next == Next::RespondDeferred && progress.more);
@@ -167,7 +167,7 @@ fn nothing_is_parsed_behind_an_answer_that_has_only_begun() {
 }
 
 #[test]
-fn an_answer_that_has_begun_has_no_clock_of_this_room_and_gives_its_memory_back() {
+fn a_response_that_has_begun_gives_its_memory_back() {
     let mut owner = Owner::new();
     let _ = owner.receive(&post("/streamed", "", b"x"));
     let _ = owner.connection.respond_deferred(&owner.core, &mut Vec::new(), |respond| respond.stream("text/plain"));
@@ -182,7 +182,7 @@ fn an_answer_that_has_begun_has_no_clock_of_this_room_and_gives_its_memory_back(
 }
 
 #[test]
-fn draining_that_begins_before_a_streamed_answer_ends_its_connection_and_after_its_head_does_not() {
+fn draining_ends_a_connection_before_its_head_not_after_it() {
     for (before, after) in [(true, Disposition::Close), (false, Disposition::KeepOpen)] {
         let mut owner = Owner::new();
         let _ = owner.receive(&post("/streamed", "", b"x"));
@@ -198,7 +198,7 @@ fn draining_that_begins_before_a_streamed_answer_ends_its_connection_and_after_i
 
 #[test]
 #[should_panic(expected = "no response of this connection has begun")]
-fn a_piece_of_an_answer_that_has_not_begun_is_the_owners_fault() {
+fn a_piece_of_a_response_that_has_not_begun_is_the_owners_fault() {
     let mut owner = Owner::new();
     let _ = owner.receive(&post("/streamed", "", b"x"));
     let _ = owner.connection.piece(piece(b"x"));
@@ -224,7 +224,7 @@ fn continue_is_sent_when_the_body_has_not_begun() {
 }
 
 #[test]
-fn continue_comes_after_the_answers_before_it() {
+fn continue_comes_after_the_responses_before_it() {
     let head = b"POST /m HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n";
     let mut owner = Owner::new();
     owner.deliver(&[GET, &post("/deferred", "", b"x"), head].concat());
@@ -275,7 +275,7 @@ fn head_has_no_body_even_when_it_is_refused() {
 }
 
 #[test]
-fn draining_ends_each_connection_with_its_next_answer() {
+fn draining_ends_each_connection_with_its_next_response() {
     for request in
         [GET.to_vec(), post("/limited", "", b"x"), post("/deferred", "", b"x"), chunked("/m", "", b"0\r\n\r\n")]
     {
@@ -372,7 +372,7 @@ fn timeouts_in_every_phase() {
 }
 
 #[test]
-fn bytes_buffered_behind_answers_pause_the_connection_at_the_bound() {
+fn bytes_buffered_behind_responses_pause_the_connection() {
     let mut owner = Owner::new();
     let _ = owner.receive(GET);
     let requests = GET.repeat(INBOX_BYTES_MAX / GET.len() + 1);

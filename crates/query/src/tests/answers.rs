@@ -1,4 +1,4 @@
-//! Answers that a person can check, and their forms to the byte.
+//! Results that a person can check, and their forms to the byte.
 
 use super::{log::Metric, *};
 

@@ -90,8 +90,10 @@ impl Round {
         stored
     }
 
+    /// The pairs in which something came of the requests: a load that never got its core measures no failures.
     fn pairs(&self) -> Vec<[Run; 2]> {
-        self.slices.iter().map(|pair| pair.each_ref().map(Run::new)).collect()
+        let measured = |pair: &&[Value; 2]| pair.iter().all(|slice| !slice["success_percent"].is_null());
+        self.slices.iter().filter(measured).map(|pair| pair.each_ref().map(Run::new)).collect()
     }
 }
 

@@ -100,6 +100,15 @@ fn disturbed_slices_are_left_out_and_a_disturbed_round_not_judged() {
 }
 
 #[test]
+fn a_slice_without_a_response_is_no_failure() {
+    let mut rounds = three(1.1, 1.0);
+    rounds[0][3][1]["success_percent"] = Value::Null;
+    assert_eq!(verdicts(&rounds)[3], "more");
+    rounds[0][3][1]["success_percent"] = json!(50.0);
+    assert!(verdicts(&rounds)[3].contains("too many requests failed"));
+}
+
+#[test]
 fn too_few_pairs_give_no_verdict() {
     assert_eq!(verdicts(&[round(0, 15, 2.0, 1.0)]), [SHORT; 5]);
     assert!(Round::of(&[]).is_none());

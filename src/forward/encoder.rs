@@ -118,15 +118,13 @@ impl Encoder {
 
     fn put_v2(&mut self, run: &Run<'_>) {
         self.references.clear();
-        if !self.symbols.have_been_sent(run.symbols(), &mut self.references) {
-            let mut numbers = run.symbols().iter();
-            for text in run.labels().flat_map(|(name, value)| [name, value]) {
-                let reference = self.symbols.intern(&mut self.message, text);
-                self.references.push(reference);
-                if let Some(&number) = numbers.next() {
-                    self.symbols.note(number, reference);
-                }
-            }
+        let mut numbers = run.symbols().iter();
+        for text in run.labels().flat_map(|(name, value)| [name, value]) {
+            let reference = match numbers.next() {
+                Some(&number) => self.symbols.numbered(number, &mut self.message, text),
+                None => self.symbols.intern(&mut self.message, text),
+            };
+            self.references.push(reference);
         }
         put_series_v2(&mut self.series, &self.references, &self.samples, run.kind());
     }
@@ -173,28 +171,21 @@ impl Symbols {
         });
     }
 
-    /// Appends the references to the symbols that have these numbers. Returns false, and appends none, if there are no
-    /// numbers, or a symbol is not in the request yet.
-    fn have_been_sent(&self, numbers: &[u32], references: &mut Vec<u32>) -> bool {
-        for &number in numbers {
-            match self.by_number.get(number as usize) {
-                Some(&(request, reference)) if request == self.request => references.push(reference),
-                _ => {
-                    references.clear();
-                    return false;
+    /// The reference to the text of a number, as [`intern`](Self::intern) would return it.
+    #[inline]
+    fn numbered(&mut self, number: u32, message: &mut Vec<u8>, text: &[u8]) -> u32 {
+        let index = number as usize;
+        match self.by_number.get(index) {
+            Some(&(request, reference)) if request == self.request => reference,
+            _ => {
+                let reference = self.intern(message, text);
+                if self.by_number.len() <= index {
+                    self.by_number.resize(index + 1, (0, 0));
                 }
+                self.by_number[index] = (self.request, reference);
+                reference
             }
         }
-        !numbers.is_empty()
-    }
-
-    /// Notes the reference to the symbol of a number in this request.
-    fn note(&mut self, number: u32, reference: u32) {
-        let index = number as usize;
-        if self.by_number.len() <= index {
-            self.by_number.resize(index + 1, (0, 0));
-        }
-        self.by_number[index] = (self.request, reference);
     }
 
     /// The reference to a text, which is appended to the message if it is new.

@@ -33,8 +33,10 @@ const V2_METADATA: u8 = key(5, BYTES);
 const SAMPLE: u8 = key(2, BYTES);
 const SAMPLE_VALUE: u8 = key(1, FIXED64);
 const SAMPLE_TIMESTAMP: u8 = key(2, VARINT);
-/// Bytes of a sample, at most: two of its own head, its value and its timestamp with their keys.
-const SAMPLE_BYTES_MAX: usize = 2 + 1 + size_of::<u64>() + 1 + 10;
+/// Bytes of a sample without those of its timestamp: two keys and the value.
+const SAMPLE_HEADS_BYTES: usize = 1 + size_of::<u64>() + 1;
+/// Bytes of a sample whose timestamp has eight bytes at most, with the sample's own key and length.
+const SHORT_SAMPLE_BYTES_MAX: usize = 2 + SAMPLE_HEADS_BYTES + size_of::<u64>();
 
 /// Appends a label as a series of version 1.0 has it. Labels have to be in the order of their names.
 pub fn put_label_v1(to: &mut Vec<u8>, (name, value): Label<'_>) {
@@ -56,26 +58,42 @@ pub fn labels_v1(encoded: &[u8]) -> impl Iterator<Item = Label<'_>> + Clone {
 #[inline]
 pub fn put_sample(to: &mut Vec<u8>, (value_bits, timestamp_ms): Sample) {
     let timestamp = timestamp_ms.cast_unsigned();
+    if timestamp >> (7 * size_of::<u64>()) != 0 {
+        return put_long_sample(to, value_bits, timestamp);
+    }
     let timestamp_bytes = varint_bytes(timestamp);
-    let content_bytes = 1 + size_of::<u64>() + 1 + timestamp_bytes;
-    let mut field = [0; SAMPLE_BYTES_MAX];
+    let mut field = [0; SHORT_SAMPLE_BYTES_MAX];
     field[0] = SAMPLE;
-    // At most 20.
-    field[1] = content_bytes.to_le_bytes()[0];
+    // At most 18.
+    field[1] = (SAMPLE_HEADS_BYTES + timestamp_bytes).to_le_bytes()[0];
     field[2] = SAMPLE_VALUE;
     field[3..11].copy_from_slice(&value_bits.to_le_bytes());
     field[11] = SAMPLE_TIMESTAMP;
-    let mut rest = timestamp;
-    for byte in &mut field[12..12 + timestamp_bytes] {
-        *byte = rest.to_le_bytes()[0] | 0x80;
-        rest >>= 7;
-    }
-    let bytes = 2 + content_bytes;
-    field[bytes - 1] &= 0x7f;
+    field[12..].copy_from_slice(&short_varint(timestamp, timestamp_bytes).to_le_bytes());
+    let bytes = 2 + SAMPLE_HEADS_BYTES + timestamp_bytes;
     // A copy of constant length takes no call.
     let end = to.len() + bytes;
     to.extend_from_slice(&field);
     to.truncate(end);
+}
+
+#[cold]
+fn put_long_sample(to: &mut Vec<u8>, value_bits: u64, timestamp: u64) {
+    put_head(to, SAMPLE, SAMPLE_HEADS_BYTES + varint_bytes(timestamp));
+    to.push(SAMPLE_VALUE);
+    to.extend_from_slice(&value_bits.to_le_bytes());
+    to.push(SAMPLE_TIMESTAMP);
+    put_varint(to, timestamp);
+}
+
+/// The varint of a number of 56 bits at most, which has so many bytes, from the lowest byte on: its bits are moved
+/// apart by halves, and each byte but the last says that another follows.
+#[inline]
+fn short_varint(number: u64, bytes: usize) -> u64 {
+    let halves = (number & 0x0fff_ffff) | (number & 0x00ff_ffff_f000_0000) << 4;
+    let quarters = (halves & 0x0000_3fff_0000_3fff) | (halves & 0x0fff_c000_0fff_c000) << 2;
+    let sevens = (quarters & 0x007f_007f_007f_007f) | (quarters & 0x3f80_3f80_3f80_3f80) << 1;
+    sevens | (0x8080_8080_8080_8080 & ((1 << (8 * (bytes - 1))) - 1))
 }
 
 /// Appends a series to a request of version 1.0: its labels by [`put_label_v1`], its samples by [`put_sample`].

@@ -71,3 +71,17 @@ fn an_encoded_request_of_2_0_is_read_by_prost() {
     assert_eq!(first.metadata.as_ref().unwrap().r#type, 5);
     assert_eq!((second.samples.len(), &second.metadata), (1, &None));
 }
+
+#[test]
+fn a_timestamp_of_any_length_is_read_by_prost() {
+    let near = |bit: u32| [(1_i64 << bit) - 1, 1 << bit, (1 << bit) + 0x5a];
+    let expected: Vec<i64> = (1..63).flat_map(near).chain([i64::MIN, -1, i64::MAX]).collect();
+    let (mut samples, mut body) = (Vec::new(), Vec::new());
+    expected.iter().for_each(|&timestamp_ms| put_sample(&mut samples, (u64::MAX, timestamp_ms)));
+    put_series_v1(&mut body, &[], &samples);
+    let request = v1::WriteRequest::decode(&body[..]).unwrap();
+    let found: Vec<i64> = request.timeseries[0].samples.iter().map(|sample| sample.timestamp).collect();
+    assert_eq!(found, expected);
+    // In as few bytes as it takes.
+    assert_eq!(request.encoded_len(), body.len());
+}

@@ -66,6 +66,12 @@ impl Sub for Instant {
     }
 }
 
+/// As in `host`: [`Instant`] as a number.
+#[must_use]
+pub fn monotonic_ns() -> u64 {
+    Instant::now().0
+}
+
 /// As in the standard library: nanoseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SystemTime(pub(crate) i64);

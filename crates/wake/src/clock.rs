@@ -1,6 +1,6 @@
 //! The clock of the server: monotonic and wall time.
 
-use host::time::{Duration, Instant, SystemTime, UNIX_EPOCH, boottime_ns};
+use host::time::{SystemTime, UNIX_EPOCH, boottime_ns, monotonic_ns};
 
 /// One moment by two clocks: one that can be set, and one that cannot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,31 +20,35 @@ impl Moment {
     }
 }
 
+/// Age of a clock at its start. Not zero: a stamp of a whole window ago must be a number too.
+const AGE_NS: u64 = 2_000_000_000;
+
 /// Reads both clocks; the monotonic one counts from the clock's creation, the same on every core.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
-    origin: Instant,
+    /// The origin, by CLOCK_MONOTONIC; on a machine that was started within [`AGE_NS`], modulo 2^64.
+    origin_ns: u64,
 }
 
 impl Clock {
-    /// Starts a clock: the origin lies two seconds in the past, where the system allows it.
+    /// Starts a clock, whose origin lies two seconds in the past.
     #[must_use]
     pub fn start() -> Self {
-        // Not at zero: a stamp of a whole window ago must be a number too.
-        Self { origin: Instant::now().checked_sub(Duration::from_secs(2)).unwrap_or_else(Instant::now) }
+        Self { origin_ns: monotonic_ns().wrapping_sub(AGE_NS) }
     }
 
     /// Nanoseconds of CLOCK_MONOTONIC since the origin; lasts for 584 years.
     #[inline]
     #[must_use]
     pub fn monotonic_ns(&self) -> u64 {
-        u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX)
+        monotonic_ns().wrapping_sub(self.origin_ns)
     }
 
     /// Milliseconds of CLOCK_REALTIME since the epoch.
     #[inline]
     #[must_use]
     pub fn wall_ms(&self) -> i64 {
+        // By way of the C library, where tests set this clock.
         match SystemTime::now().duration_since(UNIX_EPOCH) {
             Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
             Err(before) => -i64::try_from(before.duration().as_millis()).unwrap_or(i64::MAX),

@@ -130,7 +130,8 @@ impl EpollDriver {
         for event in &self.events {
             self.counters.completions += 1;
             match event.token() {
-                DOORBELL => self.doorbell.drain(),
+                // The eventfd is not read: its registration is edge-triggered, and each signal is an edge.
+                DOORBELL => {}
                 name if DOORBELL.0 - name.0 <= LISTENERS_MAX => {
                     if let Some(acceptor) = self.acceptors.get_mut(DOORBELL.0 - 1 - name.0) {
                         acceptor.note_ready();

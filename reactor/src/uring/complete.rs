@@ -194,8 +194,9 @@ impl UringDriver {
         self.settle(token, handler);
     }
 
+    /// The eventfd is not read: a multishot poll completes at each signal, not while there is one unread
+    /// (io_uring_enter(2), `IORING_POLL_ADD_LEVEL`). One armed again completes once for those before it.
     fn on_doorbell(&mut self, flags: u32) {
-        self.doorbell.drain();
         if !cqueue::more(flags) {
             self.counters.rearms += 1;
             self.arm_doorbell();

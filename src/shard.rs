@@ -33,8 +33,8 @@ use crate::{
     ui::StreamOpener,
 };
 use crossbeam_channel::Sender;
-use reactor::{Driver, DriverConfig};
-use state::{DriverOp, State};
+use reactor::{Driver, DriverConfig, Token};
+use state::State;
 use std::{
     io,
     sync::{Arc, atomic::AtomicU32},
@@ -69,6 +69,18 @@ pub struct ShardSetup {
     pub streams: Option<StreamOpener>,
 }
 
+/// An operation for the driver after its turn.
+#[derive(Debug)]
+enum DriverOp {
+    Send(Token, Vec<u8>),
+    Resume(Token),
+    ShutdownWrite(Token),
+    Close(Token),
+    PauseAccept(usize),
+    ResumeAccept(usize),
+    StopAccept,
+}
+
 /// Runs one core until it has drained: opens the driver on the calling thread, reports that through `opened`, and runs
 /// turns.
 ///
@@ -82,16 +94,11 @@ pub fn run<D: Driver>(setup: ShardSetup, driver: DriverConfig, opened: impl FnOn
     let mut state = State::new(setup, slots);
     loop {
         state.prepare_turn(&driver);
-        for act in state.driver_ops() {
-            match act {
-                DriverOp::Send(token, buffer) => driver.send(token, buffer),
-                DriverOp::Resume(token) => driver.resume_receive(token),
-                DriverOp::ShutdownWrite(token) => driver.shutdown_write(token),
-                DriverOp::Close(token) => driver.close(token),
-                DriverOp::PauseAccept(listener) => driver.pause_accept(listener),
-                DriverOp::ResumeAccept(listener) => driver.resume_accept(listener),
-                DriverOp::StopAccept => driver.stop_accept(),
-            }
+        if state.has_driver_ops() {
+            operate(&mut state, &mut driver);
+            driver.report_sent(&mut state);
+            // What follows a response that was sent. Of what is sent here, the next turn learns.
+            operate(&mut state, &mut driver);
         }
         if state.is_done() {
             return Ok(());
@@ -99,5 +106,20 @@ pub fn run<D: Driver>(setup: ShardSetup, driver: DriverConfig, opened: impl FnOn
         doorbell.announce_sleep();
         let timeout = state.sleep_limit();
         driver.turn(timeout, &mut state)?;
+    }
+}
+
+/// Does what the state has noted for the driver, in order.
+fn operate<D: Driver>(state: &mut State, driver: &mut D) {
+    for operation in state.driver_ops() {
+        match operation {
+            DriverOp::Send(token, buffer) => driver.send(token, buffer),
+            DriverOp::Resume(token) => driver.resume_receive(token),
+            DriverOp::ShutdownWrite(token) => driver.shutdown_write(token),
+            DriverOp::Close(token) => driver.close(token),
+            DriverOp::PauseAccept(listener) => driver.pause_accept(listener),
+            DriverOp::ResumeAccept(listener) => driver.resume_accept(listener),
+            DriverOp::StopAccept => driver.stop_accept(),
+        }
     }
 }

@@ -11,8 +11,9 @@
 //!
 //! Every driver keeps it; `tests/contract.rs` holds each of them to it, forced.
 //!
-//! 1. Handlers are called only from inside [`Driver::turn`], never from inside another method of the driver. A
-//!    handler notes what it wants done, and its owner does it on the driver once `turn` has returned.
+//! 1. Handlers are called only from inside [`Driver::turn`], and [`Handler::sent`] also from inside
+//!    [`Driver::report_sent`]; never from inside another method of the driver. A handler notes what it wants done, and
+//!    its owner does it on the driver once that call has returned.
 //! 2. A connection begins with `accepted` or `connected` and ends with exactly one `closed`, which is the last call
 //!    that names its token. A connect that fails goes straight to `closed`.
 //! 3. The slice given to `data` is valid inside that call only. The handler takes all of it.
@@ -217,6 +218,13 @@ pub trait Driver: Sized {
     /// # Errors
     /// Only when the driver itself is unusable. A connection's errors go to [`Handler::closed`].
     fn turn<H: Handler>(&mut self, timeout: Option<Duration>, handler: &mut H) -> io::Result<()>;
+
+    /// Calls [`Handler::sent`] for sends that have ended already, where the driver knows it without the kernel: on epoll
+    /// nearly every one, as it is made at once, which saves a turn that does not wait. The others come with later
+    /// turns. Never waits.
+    fn report_sent<H: Handler>(&mut self, handler: &mut H) {
+        let _ = handler;
+    }
 
     /// Begins a connection; ends in `connected` or `closed`. A unix socket whose queue is full is waited for on
     /// io_uring; on epoll, where the kernel signals no end of that (connect(2), `EAGAIN`), the connection ends with

@@ -11,9 +11,10 @@
 //! [`limits::REFUSALS_IN_FLIGHT_MAX`]: `/health` and `/ready` are served, anything else is 503.
 
 use super::{
+    DriverOp,
     connection::{Connection, Phase, Timer},
     holders::{HolderSlot, Holders},
-    state::{DriverOp, State},
+    state::State,
 };
 use crate::{
     limits,

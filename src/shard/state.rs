@@ -5,7 +5,7 @@
 //! reached, and leaves what the driver has to do in `driver_ops`.
 
 use super::{
-    ShardSetup,
+    DriverOp, ShardSetup,
     arrival::Preface,
     backlog::Backlog,
     connection::{Connection, ConnectionTable, Phase, Source, Timer},
@@ -25,18 +25,6 @@ use http1::{Bounds, Deadline, Disposition, HttpContext, Next, Progress, format_d
 use log::AckLevel;
 use reactor::{Cause, Driver, Flow, Handler, Peer, TimerWheel, Token};
 use std::{collections::VecDeque, io, time::Duration};
-
-/// An operation for the driver after its turn.
-#[derive(Debug)]
-pub enum DriverOp {
-    Send(Token, Vec<u8>),
-    Resume(Token),
-    ShutdownWrite(Token),
-    Close(Token),
-    PauseAccept(usize),
-    ResumeAccept(usize),
-    StopAccept,
-}
 
 /// A burst whose responses wait for the log. What it stored is counted when the log has it, whether or not its
 /// connection is still open.
@@ -88,6 +76,8 @@ pub struct State {
     turn_began_ns: u64,
     /// The driver has waited since the clocks were read.
     slept: bool,
+    /// The driver has done operations since the clocks were read.
+    operated: bool,
     date_s: u64,
     drain: Drain,
     aborted: bool,
@@ -132,6 +122,7 @@ impl State {
             latest_ns: now_ns,
             turn_began_ns: now_ns,
             slept: false,
+            operated: false,
             date_s: u64::MAX,
             drain: Drain::No,
             aborted: false,
@@ -168,6 +159,15 @@ impl State {
         if std::mem::take(&mut self.slept) {
             self.read_clocks();
             self.turn_began_ns = self.now_ns;
+            self.operated = false;
+        }
+    }
+
+    /// The first response that was sent in the turn in which it was made reads the clock for all of them.
+    fn refresh_clock_after_operations(&mut self) {
+        if std::mem::take(&mut self.operated) {
+            self.latest_ns = self.setup.shared.clock.monotonic_ns();
+            self.now_ns = self.latest_ns;
         }
     }
 
@@ -204,8 +204,14 @@ impl State {
         self.release();
     }
 
+    /// Returns true if there are operations for the driver.
+    pub const fn has_driver_ops(&self) -> bool {
+        !self.driver_ops.is_empty()
+    }
+
     /// The operations for the driver, in order.
     pub fn driver_ops(&mut self) -> impl Iterator<Item = DriverOp> + '_ {
+        self.operated = true;
         self.driver_ops.drain(..)
     }
 
@@ -656,6 +662,7 @@ impl Handler for State {
 
     fn sent(&mut self, token: Token, buffer: Vec<u8>) {
         self.refresh_clock_after_wait();
+        self.refresh_clock_after_operations();
         self.responses_sent(token, buffer);
         self.count_held(token);
     }

@@ -187,12 +187,19 @@ impl Connection {
     pub fn serve<H: Handler>(&mut self, token: Token, receive_buffer: &mut [u8], handler: &mut H) {
         if self.ending.is_none() && self.begin(token, handler) {
             self.transmit();
-            if let Some(mut sending) = self.sending.take_if(|sending| sending.is_complete()) {
-                sending.buffer.clear();
-                handler.sent(token, sending.buffer);
-            }
+            self.report_sent(token, handler);
             self.receive(token, receive_buffer, handler);
             self.check();
+        }
+    }
+
+    /// Reports a send that the kernel has taken whole. A connection that is ending has only its end to report.
+    pub fn report_sent<H: Handler>(&mut self, token: Token, handler: &mut H) {
+        if self.ending.is_none()
+            && let Some(mut sending) = self.sending.take_if(|sending| sending.is_complete())
+        {
+            sending.buffer.clear();
+            handler.sent(token, sending.buffer);
         }
     }
 

@@ -223,6 +223,17 @@ impl Driver for EpollDriver {
         Ok(())
     }
 
+    fn report_sent<H: Handler>(&mut self, handler: &mut H) {
+        for _ in 0..self.ready.len() {
+            let Some(token) = self.ready.pop_front() else { return };
+            if let Some(connection) = self.connections.get_mut(token) {
+                connection.leave_ready_list();
+                connection.report_sent(token, handler);
+                self.enqueue_if_due(token);
+            }
+        }
+    }
+
     fn connect(&mut self, peer: &Endpoint) -> io::Result<Token> {
         // Before the peer learns of it.
         if self.connections.is_full() {

@@ -254,6 +254,11 @@ impl<D: Driver> Harness<D> {
         self.driver.turn(timeout, &mut self.recorder).unwrap();
     }
 
+    pub fn report_sent(&mut self) {
+        self.recorder.note("report_sent".to_owned());
+        self.driver.report_sent(&mut self.recorder);
+    }
+
     /// A turn whose wait has no limit. Fails if it is still waiting after `LIMIT`.
     pub fn turn_without_limit(&mut self) {
         let bell = Arc::clone(&self.bell);

@@ -27,6 +27,7 @@ macro_rules! cases_over_tcp {
             receiving::a_reply_follows_the_end_of_file
             receiving::a_flood_does_not_starve_the_others
             sending::a_slow_reader_gets_every_byte
+            sending::a_send_is_reported_once_with_or_without_a_turn
             sending::a_second_send_in_flight_asserts
             sending::an_empty_send_asserts
             sending::a_shutdown_waits_for_the_send_in_flight

@@ -64,6 +64,31 @@ pub fn a_short_send_is_counted_once<D: Driver>() {
     harness.finish();
 }
 
+/// A driver may know the end of a send before its next turn, or not.
+pub fn a_send_is_reported_once_with_or_without_a_turn<D: Driver>() {
+    const SENDS: usize = 100;
+    let mut harness = with_small_buffers::<D>();
+    let (peer, token) = harness.accept();
+    for _ in 0..SENDS {
+        harness.send(token, vec![b's'; 10]);
+        harness.report_sent();
+        harness.report_sent();
+        harness.wait_sent(token);
+        harness.settle();
+        assert_eq!(harness.events(), []);
+    }
+    // One that the socket does not take at once is not reported early, and one that is closed not at all.
+    harness.send(token, vec![b'l'; MORE_THAN_SOCKETS_HOLD]);
+    harness.report_sent();
+    assert_eq!(harness.events(), []);
+    harness.close(token);
+    harness.report_sent();
+    assert_eq!(harness.events(), []);
+    harness.wait_closed(token);
+    drop(peer);
+    harness.finish();
+}
+
 pub fn a_second_send_in_flight_asserts<D: Driver>() {
     let second_send_asserts = |first: usize| {
         let mut harness = with_small_buffers::<D>();

@@ -44,6 +44,10 @@ impl State {
     pub(super) fn fire_timers(&mut self) {
         let mut expired = std::mem::take(&mut self.expired);
         self.wheel.advance(self.now_ms(), |slot| expired.push(slot));
+        if expired.is_empty() {
+            self.expired = expired;
+            return;
+        }
         self.setup.service.counters.timers_fired += expired.len() as u64;
         for slot in expired.drain(..) {
             if let Some(token) = self.connections.token_at(slot) {

@@ -190,26 +190,26 @@ impl Stamps {
         self.sent_ns.saturating_sub(self.received_ns)
     }
 
-    /// The completed stages with their nanoseconds. All but `Receive` add up to the total.
-    pub fn stages(&self) -> impl Iterator<Item = (Stage, u64)> {
-        let receive_ns = self.received_ns.saturating_sub(self.head_ns);
+    /// Calls `took` with each completed stage and its nanoseconds. All but `Receive` add up to the total.
+    #[inline]
+    pub fn for_each_stage(&self, mut took: impl FnMut(Stage, u64)) {
+        if self.head_ns > 0 && self.received_ns > self.head_ns {
+            took(Stage::Receive, self.received_ns - self.head_ns);
+        }
         let mut at_ns = self.received_ns;
-        let passed = [
+        for (stage, stamp_ns) in [
             (Stage::Decide, self.decided_ns),
             (Stage::Write, self.written_ns),
             (Stage::Sync, self.durable_ns),
             (Stage::Send, self.sent_ns),
-        ];
-        let receive = (self.head_ns > 0 && receive_ns > 0).then_some((Stage::Receive, receive_ns));
-        receive.into_iter().chain(passed.into_iter().filter(|&(_, stamp_ns)| stamp_ns > 0).map(
-            move |(stage, stamp_ns)| {
+        ] {
+            if stamp_ns > 0 {
                 // A burst may wait for both levels, and its `fsync` batch be durable before its `write` batch is
                 // written.
-                let took_ns = stamp_ns.saturating_sub(at_ns);
+                took(stage, stamp_ns.saturating_sub(at_ns));
                 at_ns = at_ns.max(stamp_ns);
-                (stage, took_ns)
-            },
-        ))
+            }
+        }
     }
 }
 
@@ -251,9 +251,7 @@ impl Histograms {
         }
         if batches > 0 {
             self.batch_ns.record(stamps.whole_ns(), batches);
-            for (stage, took_ns) in stamps.stages() {
-                self.stage_ns[stage as usize].record(took_ns, batches);
-            }
+            stamps.for_each_stage(|stage, took_ns| self.stage_ns[stage as usize].record(took_ns, batches));
         }
     }
 
@@ -302,10 +300,12 @@ mod tests {
                 durable_ns: if durable { durable_ns } else { 0 },
                 sent_ns,
             };
-            let whole_ns: u64 =
-                stamps.stages().filter(|&(stage, _)| stage != Stage::Receive).map(|(_, took_ns)| took_ns).sum();
+            let (mut whole_ns, mut names) = (0, Vec::new());
+            stamps.for_each_stage(|stage, took_ns| {
+                whole_ns += if stage == Stage::Receive { 0 } else { took_ns };
+                names.push(stage);
+            });
             prop_assert_eq!(whole_ns, stamps.whole_ns());
-            let names: Vec<Stage> = stamps.stages().map(|(stage, _)| stage).collect();
             prop_assert_eq!(names.contains(&Stage::Write), written);
             prop_assert_eq!(names.contains(&Stage::Sync), durable);
         }

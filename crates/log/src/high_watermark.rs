@@ -18,8 +18,10 @@ pub struct Published {
     pub bytes: u64,
 }
 
-/// The shared state: the writer stores, readers load.
+/// The shared state: the writer stores, readers load. On a cache line of its own, as it is stored at each gathering, and
+/// reactors read what is beside it for every batch.
 #[derive(Debug)]
+#[repr(align(128))]
 pub(super) struct HighWatermark {
     /// The segment's number in the upper 16 bits and its published bytes in the lower 48: at most 256 TiB.
     segment_and_bytes: AtomicU64,

@@ -7,8 +7,8 @@
 //! median's interval reaches that the sign test gives at 99.9 %: no distribution is assumed, and single slices that
 //! something disturbed move neither by much.
 //!
-//! A round is such a comparison of two processes. What changes from one start of a server to the next shows only between
-//! rounds: all rounds have to differ in the same direction, and of a single round only twice the floor is claimed.
+//! A round is such a comparison of two processes. What changes from one start of a server to the next shows between
+//! rounds only: all rounds have to differ in the same direction, and of a single round only twice the floor is claimed.
 
 use super::{
     Change, Comparison, FIGURES, FORM, Figure, Finding, Run, SUCCESS_PERCENT_MIN, Value, Verdict, differences, json,

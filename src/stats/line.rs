@@ -1,5 +1,6 @@
-//! The line of statistics, every `--stats-interval`: in the log, and shorter for the service manager. Each of its fields
-//! is a statistic of the `registry`, by its place in the document of `/stats`, as it is of the interval that has ended.
+//! The line of statistics, every `--stats-interval`: in the log, and shorter for the service manager. Each of its
+//! fields is a statistic of the `registry`, by its place in the document of `/stats`, as it is of the interval that has
+//! ended.
 
 use super::{document, observer::Snapshot};
 use std::fmt;

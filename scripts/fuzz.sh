@@ -5,7 +5,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/prologue.bash"
 
 usage() {
     cat <<'HELP'
-usage: fuzz.sh [TARGET…] [--seconds N | --executions N] [--jobs N] [--merge] [--list]
+usage: fuzz.sh [TARGET…] [--seconds N | --executions N] [--jobs N] [--merge] [--store FILE]
+       fuzz.sh --list
 
 Runs the targets in fuzz/fuzz_targets, all of them without a name: bytes that a client can send and a disk can hold,
 against oracles (serde_json, prost, httparse, regex, one-shot decompressors, big integers, the other driver).
@@ -14,6 +15,7 @@ against oracles (serde_json, prost, httparse, regex, one-shot decompressors, big
 --executions N  executions of each target instead
 --jobs N        targets that run at the same time [default: 1]
 --merge         drops what adds no coverage from the corpora first
+--store FILE    appends the table to FILE, with the commit of the sources
 --list          prints the names of the targets
 
 Prints a table: target, executions, executions per second, coverage (edges), inputs in its corpus, findings. A finding
@@ -27,7 +29,7 @@ HELP
 }
 
 help_option "$@"
-targets=() seconds=60 executions='' jobs=1 merge=0 list=0
+targets=() seconds=60 executions='' jobs=1 merge=0 list=0 store=''
 while (($# > 0)); do
     case $1 in
         --help | -h) usage && exit 0 ;;
@@ -35,11 +37,13 @@ while (($# > 0)); do
         --executions) executions=${2:?} && shift 2 ;;
         --jobs) jobs=${2:?} && shift 2 ;;
         --merge) merge=1 && shift ;;
+        --store) store=${2:?} && shift 2 ;;
         --list) list=1 && shift ;;
         -*) wrong_use ;;
         *) targets+=("$1") && shift ;;
     esac
 done
+[[ -z $store ]] || store=$(realpath -m "$store")
 cd "$root"
 mapfile -t known < <(basename -s .rs fuzz/fuzz_targets/*.rs)
 if ((list)); then
@@ -134,15 +138,31 @@ for target in "${targets[@]}"; do
 done
 wait
 
-printf '%-17s %12s %12s %9s %8s %9s\n' target executions 'executions/s' coverage corpus findings
+# The table of all targets.
+table() {
+    printf '%-17s %12s %12s %9s %8s %9s\n' target executions 'executions/s' coverage corpus findings
+    for target in "${targets[@]}"; do
+        cat "$work/rows/$target"
+    done
+    awk '{sum += $2} END {printf "%-17s %12d\n", "all", sum}' "$work"/rows/*
+}
+
+table
+if [[ -n $store ]]; then
+    commit=$(git rev-parse --short=10 HEAD)
+    [[ -z $(git status --porcelain) ]] || commit+=', with changes'
+    {
+        printf '\n%s, commit %s, %s\n\n' "$(date --utc '+%Y-%m-%d %H:%M UTC')" "$commit" \
+            "${executions:-$share s}${executions:+ executions} of each target"
+        table
+    } >>"$store"
+fi
 code=0
 for target in "${targets[@]}"; do
-    cat "$work/rows/$target"
     if [[ $(awk '{print $6}' "$work/rows/$target") == 1 ]]; then
         code=1
         sed -nE "/panicked at|ERROR: libFuzzer/,+2p" "$work/logs/$target" | head -n 4 | cut -c 1-300
         sed -nE 's/.*Test unit written to (.*)/  input: \1/p' "$work/logs/$target"
     fi
 done
-awk '{sum += $2} END {printf "%-17s %12d\n", "all", sum}' "$work"/rows/*
 exit "$code"

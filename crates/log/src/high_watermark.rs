@@ -18,8 +18,8 @@ pub struct Published {
     pub bytes: u64,
 }
 
-/// The shared state: the writer stores, readers load. On a cache line of its own, as it is stored at each gathering, and
-/// reactors read what is beside it for every batch.
+/// The shared state: the writer stores, readers load. On a cache line of its own, as it is stored at each gathering,
+/// and reactors read what is beside it for every batch.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(super) struct HighWatermark {

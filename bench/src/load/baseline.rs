@@ -313,7 +313,13 @@ fn change(index: usize, figure: &'static Figure, before: &[Run], now: &[Run]) ->
     let comparison =
         (!these.is_empty() && !those.is_empty()).then(|| statistics::compare(&these, &those, figure.floor_percent));
     let failing = before.iter().chain(now).any(|run| run.success_percent < SUCCESS_PERCENT_MIN);
-    let verdict = match comparison.map(|comparison| comparison.finding) {
+    let verdict = verdict_of(figure, comparison.map(|comparison| comparison.finding), failing, starved);
+    Change { figure, runs: (these.len(), those.len()), pairs: None, comparison, verdict }
+}
+
+/// The verdict of a comparison that found `finding`; `None`: there was nothing to compare.
+fn verdict_of(figure: &Figure, finding: Option<Finding>, failing: bool, starved: bool) -> Verdict {
+    match finding {
         _ if failing => Verdict::Failing,
         None => Verdict::TooShort,
         _ if starved => Verdict::Starved,
@@ -322,8 +328,7 @@ fn change(index: usize, figure: &'static Figure, before: &[Run], now: &[Run]) ->
         Some(Finding::Noise) => Verdict::Noise,
         Some(Finding::OneRunEach) => Verdict::OneRunEach,
         Some(Finding::TooShort) => Verdict::TooShort,
-    };
-    Change { figure, runs: (these.len(), those.len()), pairs: None, comparison, verdict }
+    }
 }
 
 impl Change {

@@ -11,7 +11,7 @@
 //! rounds only: all rounds have to differ in the same direction, and of a single round only twice the floor is claimed.
 
 use super::{
-    Change, Comparison, FIGURES, FORM, Figure, Finding, Run, SUCCESS_PERCENT_MIN, Value, Verdict, differences, json,
+    Change, Comparison, FIGURES, FORM, Figure, Finding, Run, SUCCESS_PERCENT_MIN, Value, differences, json, verdict_of,
 };
 use std::{
     fs,
@@ -175,16 +175,7 @@ fn change(index: usize, figure: &'static Figure, rounds: &[Vec<[Run; 2]>]) -> Ch
     let judged = if starved { known } else { usable };
     let comparison = compare(&judged, figure.floor_percent);
     let failing = rounds.iter().flatten().flatten().any(|run| run.success_percent < SUCCESS_PERCENT_MIN);
-    let verdict = match comparison.map(|comparison| comparison.finding) {
-        _ if failing => Verdict::Failing,
-        None => Verdict::TooShort,
-        _ if starved => Verdict::Starved,
-        Some(Finding::More) => Verdict::Beyond { word: figure.more, worse: figure.worse == Some(figure.more) },
-        Some(Finding::Less) => Verdict::Beyond { word: figure.less, worse: figure.worse == Some(figure.less) },
-        Some(Finding::Noise) => Verdict::Noise,
-        Some(Finding::OneRunEach) => Verdict::OneRunEach,
-        Some(Finding::TooShort) => Verdict::TooShort,
-    };
+    let verdict = verdict_of(figure, comparison.map(|comparison| comparison.finding), failing, starved);
     let pairs = judged.iter().map(Vec::len).sum();
     Change { figure, runs: (rounds.len(), rounds.len()), pairs: Some(pairs), comparison, verdict }
 }

@@ -219,9 +219,9 @@ pub trait Driver: Sized {
     /// Only when the driver itself is unusable. A connection's errors go to [`Handler::closed`].
     fn turn<H: Handler>(&mut self, timeout: Option<Duration>, handler: &mut H) -> io::Result<()>;
 
-    /// Calls [`Handler::sent`] for sends that have ended already, where the driver knows it without the kernel: on epoll
-    /// nearly every one, as it is made at once, which saves a turn that does not wait. The others come with later
-    /// turns. Never waits.
+    /// Calls [`Handler::sent`] for sends that have ended already, where the driver knows it without the kernel: on
+    /// epoll nearly every one, as it is made at once, which saves a turn that does not wait. The others come with
+    /// later turns. Never waits.
     fn report_sent<H: Handler>(&mut self, handler: &mut H) {
         let _ = handler;
     }

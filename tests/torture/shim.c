@@ -8,8 +8,8 @@
  *   read-only      writev(2) and pwrite(2) fail with EROFS from then on
  *   torn-write     one writev(2) takes a part, the next fail with EIO, and so does ftruncate(2)
  *   quota-exceeded three writev(2) of the log fail with EDQUOT, and those after them go well: somebody made space
- *   drafts-full    write(2) to a file that is being made (.tmp: sidecar, compressed segment, cursor of a forward) takes a
- *                  part, then fails with ENOSPC, from then on
+ *   drafts-full    write(2) to a file that is being made (.tmp: sidecar, compressed segment, cursor of a forward)
+ *                  takes a part, then fails with ENOSPC, from then on
  *   short-writes   every writev(2) takes a part of what it is given; nothing fails
  *   record-fails   pwrite(2) (the state beside the log) fails with EIO from then on
  *   sync-fails     one fdatasync(2) fails with EIO, and those after it go well: the kernel has dropped the pages

@@ -113,9 +113,9 @@ pub struct Comparison {
 /// Reports that are compared.
 #[derive(Debug)]
 pub enum Compared {
-    /// Those of runs.
+    /// Options of runs.
     Runs(Baseline),
-    /// Those of two servers in turns.
+    /// Options of two servers in turns.
     Rounds(Rounds),
 }
 

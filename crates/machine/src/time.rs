@@ -66,7 +66,7 @@ impl Sub for Instant {
     }
 }
 
-/// As in `host`: [`Instant`] as a number.
+/// [`Instant`] as a number, as in `host`.
 #[must_use]
 pub fn monotonic_ns() -> u64 {
     Instant::now().0

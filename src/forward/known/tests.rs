@@ -41,7 +41,7 @@ fn push(text: &[u8], batch: &mut Batch) -> usize {
     foreign
 }
 
-/// All requests of a batch, as bodies.
+/// Requests of a batch, as bodies.
 fn bodies(batch: &Batch, lanes: usize, format: Format, encoder: &mut Encoder) -> Vec<Vec<u8>> {
     let mut bodies = Vec::new();
     for lane in 0..lanes {

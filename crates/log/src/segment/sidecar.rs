@@ -148,7 +148,8 @@ impl Sidecar {
         Ok(sidecar)
     }
 
-    /// As [`read`](Self::read), for readers that can do without: `None` if there is none, or none that can be used.
+    /// Reads as [`read`](Self::read) does, for readers that can do without: `None` if there is none, or none that can be
+    /// used.
     ///
     /// # Errors
     /// The system could not read it, for lack of a descriptor or because of the disk: then it may be there, and whoever

@@ -162,7 +162,7 @@ struct Point {
 /// The measurement and the tags of a line.
 #[derive(Debug, Clone, Copy)]
 enum Named {
-    /// Those of [`Influx::series`].
+    /// Parts of [`Influx::series`].
     Spelled(SeriesMark),
     Cached(Found),
 }

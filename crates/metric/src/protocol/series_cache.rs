@@ -42,7 +42,7 @@ pub(crate) struct CachedSeries<'a> {
     pub name: &'a [u8],
     /// The tags up to the gap.
     pub tags: &'a [u8],
-    /// Those behind it, with the end of the line.
+    /// Tags behind it, with the end of the line.
     pub tags_behind: &'a [u8],
     /// The type of a series of this name.
     pub kind: Kind,

@@ -17,7 +17,7 @@ pub(crate) fn is_plain(text: &[u8]) -> bool {
     is_short_plain(text)
 }
 
-/// As [`is_plain`], for less than a block.
+/// Returns what [`is_plain`] does, for less than a block.
 #[inline]
 fn is_short_plain(text: &[u8]) -> bool {
     match (text.first_chunk::<WORD_BYTES>(), text.last_chunk::<WORD_BYTES>()) {
@@ -83,7 +83,7 @@ fn copy_short(text: &[u8], out: &mut [u8]) -> bool {
     odd_bytes(last_word(text)) == 0
 }
 
-/// All bytes of a text of less than eight, some of them twice, and letters in place of the missing ones.
+/// Bytes of a text of less than eight, all of them, some of them twice, and letters in place of the missing ones.
 #[inline]
 fn last_word(text: &[u8]) -> u64 {
     if let (Some(&first), Some(&last)) = (text.first_chunk(), text.last_chunk()) {

@@ -172,8 +172,8 @@ fn open_lines(directory: &Path, listed: &Segment) -> Result<Option<(File, Segmen
 }
 
 /// Reads the sidecar of a segment, if there is one that can be used: without it the scan is only slower. One that the
-/// system cannot read is an error, as it may say that lines are missing or damaged. The summary is enough where it rules
-/// out the time range of `wanted`.
+/// system cannot read is an error, as it may say that lines are missing or damaged. The summary is enough where it
+/// rules out the time range of `wanted`.
 fn read_sidecar(
     shared: &Shared,
     name: SegmentName,

@@ -289,7 +289,7 @@ fn a_recording_without_stacks_makes_no_picture() {
         assert!(refused(&[command], "thread;parse\n").contains("not a folded stack"));
     }
     for (path, message) in [(&empty, "no stack"), (&torn, "not a folded stack")] {
-        let told = refused(&["diff", path.to_str().unwrap(), path.to_str().unwrap()], "");
-        assert!(told.contains(message) && told.contains(path.to_str().unwrap()), "{told}");
+        let stderr = refused(&["diff", path.to_str().unwrap(), path.to_str().unwrap()], "");
+        assert!(stderr.contains(message) && stderr.contains(path.to_str().unwrap()), "{stderr}");
     }
 }

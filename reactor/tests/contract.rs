@@ -76,12 +76,12 @@ mod world {
 
 /// One `#[test]` for each case. `$guard` is how it shares the process: see `descriptors.rs`.
 macro_rules! cases {
-    ($driver:ty, $guard:ident: $($room:ident::$case:ident)*) => {
+    ($driver:ty, $guard:ident: $($cases:ident::$case:ident)*) => {
         $(
             #[test]
             fn $case() {
                 let _guard = crate::descriptors::$guard();
-                crate::$room::$case::<$driver>();
+                crate::$cases::$case::<$driver>();
             }
         )*
     };

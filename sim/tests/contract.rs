@@ -83,11 +83,11 @@ fn on_the_machine(case: fn()) {
 }
 
 macro_rules! cases {
-    ($driver:ty: $($room:ident::$case:ident)*) => {
+    ($driver:ty: $($cases:ident::$case:ident)*) => {
         $(
             #[test]
             fn $case() {
-                crate::on_the_machine(crate::$room::$case::<$driver>);
+                crate::on_the_machine(crate::$cases::$case::<$driver>);
             }
         )*
     };

@@ -14,9 +14,9 @@ struct Word {
 }
 
 const WORDS: &[Word] = &[
-    word(&["room", "rooms"], "module, crate; space", 7),
-    word(&["answer", "answers", "answered", "answering"], "response, respond; result of a query", 45),
-    word(&["told"], "notified, informed, reported", 1),
+    word(&["room", "rooms"], "module, crate; space", 3),
+    word(&["answer", "answers", "answered", "answering"], "response, respond; result of a query", 4),
+    word(&["told"], "notified, informed, reported", 0),
     word(&["asked"], "queried, requested", 0),
     word(&["hears", "heard"], "receives", 0),
     word(&["feels", "felt"], "checks", 0),
@@ -25,7 +25,7 @@ const WORDS: &[Word] = &[
     word(&["patience"], "timeout", 0),
     word(&["last word"], "final report", 0),
     word(&["lives"], "runs, is live", 0),
-    word(&["dies"], "exits", 1),
+    word(&["dies"], "exits", 0),
     word(&["gives up", "given up"], "aborts, closes", 0),
     word(&["mend", "mends", "mended", "mending"], "fix, repair", 3),
     word(&["to be had"], "available, unavailable", 0),

@@ -21,7 +21,7 @@
  *   clock-is-set   nothing fails; CLOCK_REALTIME is ahead by the seconds in the journal, which the test changes
  *   power-cut      nothing fails; each sync of a segment that went well is noted in the journal, as its inode and its length
  *                  before the sync: what a loss of power would leave for sure
- *   dies           SIGKILL at a call that changes a file or syncs one: before it, or in the middle of what it writes
+ *   sigkill        SIGKILL at a call that changes a file or syncs one: before it, or in the middle of what it writes
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -89,8 +89,8 @@ static ssize_t take_a_part(int fd, const struct iovec *pieces, int count) {
     return 0;
 }
 
-/* Whether the process dies at this call. */
-static int is_death(int ours) { return is_fault("dies") && ours && count_down() == 0; }
+/* True if SIGKILL is due at this call. */
+static int kills_here(int ours) { return is_fault("sigkill") && ours && count_down() == 0; }
 
 static void die(void) {
     syscall(SYS_kill, getpid(), SIGKILL);
@@ -98,15 +98,15 @@ static void die(void) {
 }
 
 static void die_at(int fd) {
-    if (is_death(is_ours(fd, ""))) die();
+    if (kills_here(is_ours(fd, ""))) die();
 }
 
 static void die_at_path(const char *path) {
-    if (is_death(strncmp(path, directory, strlen(directory)) == 0)) die();
+    if (kills_here(strncmp(path, directory, strlen(directory)) == 0)) die();
 }
 
 ssize_t writev(int fd, const struct iovec *pieces, int count) {
-    if (is_death(is_ours(fd, ""))) {
+    if (kills_here(is_ours(fd, ""))) {
         take_a_part(fd, pieces, count);
         die();
     }
@@ -215,7 +215,7 @@ ssize_t write(int fd, const void *bytes, size_t count) {
         if (left == 0 && count > 1) return syscall(SYS_write, fd, bytes, count / 2);
         if (left <= 0) return fail(ENOSPC);
     }
-    if (is_death(is_ours(fd, ""))) {
+    if (kills_here(is_ours(fd, ""))) {
         syscall(SYS_write, fd, bytes, count / 2);
         die();
     }

@@ -189,7 +189,7 @@ impl Reactor {
 
     /// Waits as a shard does: announces, looks, sleeps. Returns true if the response at `position` may be sent, false
     /// if the log has failed.
-    fn answer(&self, level: AckLevel, position: u64) -> bool {
+    fn wait_for(&self, level: AckLevel, position: u64) -> bool {
         let is_over = || self.appender.acknowledged(level) >= position || self.appender.health().has_failed();
         while !is_over() {
             self.bell.announce_sleep();
@@ -234,7 +234,7 @@ fn an_answer_at_fsync_is_released_by_a_sync_that_covers_it() {
         let writer = thread::spawn(move || writer.run());
         let group_commit = thread::spawn(move || group_commit.run());
         let position = reactor.append(AckLevel::Fsync);
-        assert!(reactor.answer(AckLevel::Fsync, position));
+        assert!(reactor.wait_for(AckLevel::Fsync, position));
         let file = reactor.file;
         drop(reactor.appender);
         assert!(writer.join().unwrap().is_ok());
@@ -254,8 +254,8 @@ fn an_answer_that_begins_to_wait_while_a_sync_runs_gets_its_own() {
         assert!(writer.write_published().unwrap());
         let second = reactor.append(AckLevel::Fsync);
         assert!(writer.write_published().unwrap());
-        assert!(reactor.answer(AckLevel::Fsync, first));
-        assert!(reactor.answer(AckLevel::Fsync, second));
+        assert!(reactor.wait_for(AckLevel::Fsync, first));
+        assert!(reactor.wait_for(AckLevel::Fsync, second));
         drop(writer);
         assert!(matches!(group_commit.join().unwrap(), Err(LogError::Stopped)));
     });
@@ -289,7 +289,7 @@ fn an_answer_at_write_needs_no_sync() {
         let (mut reactor, writer, group_commit) = log(ModelFile::new());
         let writer = thread::spawn(move || writer.run());
         let position = reactor.append(AckLevel::Write);
-        assert!(reactor.answer(AckLevel::Write, position));
+        assert!(reactor.wait_for(AckLevel::Write, position));
         assert_eq!(reactor.file.disk().synced, 0);
         drop(reactor.appender);
         assert!(writer.join().unwrap().is_ok());
@@ -337,7 +337,7 @@ fn a_failed_sync_wakes_everybody() {
         let writer = thread::spawn(move || writer.run());
         let group_commit = thread::spawn(move || group_commit.run());
         let position = reactor.append(AckLevel::Fsync);
-        assert!(!reactor.answer(AckLevel::Fsync, position));
+        assert!(!reactor.wait_for(AckLevel::Fsync, position));
         assert!(matches!(reactor.appender.health(), LogHealth::Failed(_)));
         // The appender is not dropped: only the failure ends the writer.
         assert!(matches!(writer.join().unwrap(), Err(LogError::Stopped)));
@@ -353,7 +353,7 @@ fn a_failed_write_wakes_everybody() {
         let writer = thread::spawn(move || writer.run());
         let group_commit = thread::spawn(move || group_commit.run());
         let position = reactor.append(AckLevel::Write);
-        assert!(!reactor.answer(AckLevel::Write, position));
+        assert!(!reactor.wait_for(AckLevel::Write, position));
         assert!(matches!(writer.join().unwrap(), Err(LogError::Write(_))));
         assert!(matches!(group_commit.join().unwrap(), Err(LogError::Stopped)));
         assert!(!reactor.file.disk().is_clean);

@@ -200,7 +200,7 @@ impl History<'_> {
         let journal = directory.with_extension("journal");
         match (self.plan.shim, round) {
             (Some(shim), Round::KilledInside) => {
-                shim.insert(&mut command, directory, Shim::DIES, self.random.of_any_size(CALLS_MAX), &journal);
+                shim.insert(&mut command, directory, Shim::SIGKILL, self.random.of_any_size(CALLS_MAX), &journal);
             }
             (Some(shim), Round::PowerCut) => {
                 fs::write(&journal, "")?;

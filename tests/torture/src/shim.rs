@@ -21,7 +21,7 @@ pub struct Shim {
 
 impl Shim {
     /// The fault that is a SIGKILL at a call.
-    pub const DIES: &str = "dies";
+    pub const SIGKILL: &str = "sigkill";
     /// No fault: syncs are noted in the journal.
     pub const POWER_CUT: &str = "power-cut";
 

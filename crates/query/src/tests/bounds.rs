@@ -76,9 +76,9 @@ fn a_deadline_and_a_cancellation_end_it() {
 fn a_table_has_so_many_columns() {
     let keys: Vec<_> = (0..=crate::limits::QUERY_COLUMNS_MAX).map(|number| format!("key{number}")).collect();
     let metrics: Vec<_> = keys.iter().map(|key| Metric::new(0, "n", "1", &[(key, "v")])).collect();
-    let answer = |metrics: &[Metric]| ask(&Log::new(metrics, &[]), Kind::Series, "from=0&to=1", 1).unwrap();
+    let result = |metrics: &[Metric]| ask(&Log::new(metrics, &[]), Kind::Series, "from=0&to=1", 1).unwrap();
     let rendered = |metrics: &[Metric], format| {
-        crate::Rendering::new(answer(metrics), format, crate::limits::QUERY_COLUMNS_MAX, &|| Ok(())).map(drop)
+        crate::Rendering::new(result(metrics), format, crate::limits::QUERY_COLUMNS_MAX, &|| Ok(())).map(drop)
     };
     assert_eq!(rendered(&metrics[1..], Format::Csv), Ok(()));
     assert_eq!(rendered(&metrics, Format::Json), Ok(()));
@@ -116,10 +116,10 @@ fn a_hundred_thousand_series_are_answered() {
         (Kind::Series, "from=0&to=1000000"),
         (Kind::TagValues("host".into()), "from=0&to=1000000"),
     ] {
-        let answer = ask(&log, kind, parameters, 2).unwrap();
-        assert_eq!(answer.series.len(), 100_000, "{parameters}");
+        let result = ask(&log, kind, parameters, 2).unwrap();
+        assert_eq!(result.series.len(), 100_000, "{parameters}");
         let mut longest = 0;
-        answer
+        result
             .write_to(Format::Json, |piece| {
                 longest = longest.max(piece.len());
                 Ok::<_, std::convert::Infallible>(())
@@ -134,10 +134,10 @@ fn a_hundred_thousand_series_are_answered() {
 #[test]
 fn writing_ends_with_the_first_error() {
     let log = Log::new(&many(10_000), &[]);
-    let answer = ask(&log, Kind::Query, "name=n&agg=raw&from=0&to=1000000", 1).unwrap();
+    let result = ask(&log, Kind::Query, "name=n&agg=raw&from=0&to=1000000", 1).unwrap();
     for format in [Format::Json, Format::Csv, Format::JsonLines] {
         let mut pieces = 0;
-        let gone = answer.write_to(format, |_| {
+        let gone = result.write_to(format, |_| {
             pieces += 1;
             if pieces == 2 { Err("gone") } else { Ok(()) }
         });

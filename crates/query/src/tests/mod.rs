@@ -1,9 +1,9 @@
 //! The engine against a slow and obvious evaluator, over logs made up for it; its bounds; its forms.
 //!
-//! The map: `log` makes logs, `reference` is the obvious evaluator, `random` compares the engine to it, `answers` has
+//! The map: `log` makes logs, `reference` is the obvious evaluator, `random` compares the engine to it, `results` has
 //! examples that a person can check.
 
-mod answers;
+mod results;
 mod bounds;
 mod log;
 mod random;
@@ -30,9 +30,9 @@ fn ask(log: &Log, kind: Kind, parameters: &str, threads: usize) -> Result<QueryR
     run(&request, &Source::directory(log.path()), Bounds::default(), &limits(threads))
 }
 
-fn written(answer: &QueryResult, format: Format) -> String {
+fn written(result: &QueryResult, format: Format) -> String {
     let mut text = Vec::new();
-    answer
+    result
         .write_to(format, |piece| {
             text.extend_from_slice(piece);
             Ok::<_, std::convert::Infallible>(())

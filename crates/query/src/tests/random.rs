@@ -136,17 +136,17 @@ fn text(value: &Value) -> String {
 
 fn check(log: &Log, metrics: &[Metric], question: &Question, agg: &str) -> Result<(), TestCaseError> {
     let parameters = question.parameters(agg);
-    let answer = ask(log, Kind::Query, &parameters, 1).unwrap();
-    let expected = question.answer(metrics, agg);
+    let result = ask(log, Kind::Query, &parameters, 1).unwrap();
+    let expected = question.expectation(metrics, agg);
     prop_assert_eq!(
-        answer.series.iter().map(key).collect::<Vec<_>>().len(),
+        result.series.iter().map(key).collect::<Vec<_>>().len(),
         expected.len(),
         "{} {:?}",
         parameters,
         expected
     );
-    prop_assert_eq!(answer.stats.non_finite, question.non_finite(metrics) as u64, "{}", parameters);
-    for series in &answer.series {
+    prop_assert_eq!(result.stats.non_finite, question.non_finite(metrics) as u64, "{}", parameters);
+    for series in &result.series {
         let Some(points) = expected.get(&key(series)) else {
             return Err(TestCaseError::fail(format!("{parameters}: {:?} is not expected", key(series))));
         };
@@ -165,7 +165,7 @@ fn check(log: &Log, metrics: &[Metric], question: &Question, agg: &str) -> Resul
     // Whatever the number of threads, it is the same to the last digit.
     for threads in 2..4 {
         let other = ask(log, Kind::Query, &parameters, threads).unwrap();
-        prop_assert_eq!(written(&answer, Format::Csv), written(&other, Format::Csv));
+        prop_assert_eq!(written(&result, Format::Csv), written(&other, Format::Csv));
     }
     Ok(())
 }
@@ -196,9 +196,9 @@ proptest! {
         let integers: Vec<_> = metrics.into_iter().filter(|metric| metric.value.parse::<i64>().is_ok() && metric.value != "-0").collect();
         let log = Log::new(&integers, &cuts);
         let sums = |question: &Question| {
-            let answer = ask(&log, Kind::Query, &question.parameters("increase"), 2).unwrap();
+            let result = ask(&log, Kind::Query, &question.parameters("increase"), 2).unwrap();
             let sum = |series: &crate::Series| series.points.iter().map(|point| text(&point.value).parse::<i128>().unwrap()).sum::<i128>();
-            answer.series.iter().map(|series| (key(series), sum(series))).collect::<BTreeMap<_, _>>()
+            result.series.iter().map(|series| (key(series), sum(series))).collect::<BTreeMap<_, _>>()
         };
         let whole = Question { step_ms: None, ..question.clone() };
         prop_assert_eq!(sums(&question), sums(&whole));
@@ -240,12 +240,12 @@ proptest! {
             expected.values_mut().for_each(|all| drop(all.drain(..all.len().saturating_sub(points))));
         }
         for threads in 1..4 {
-            let answer = ask(&log, Kind::Query, &parameters, threads).unwrap();
+            let result = ask(&log, Kind::Query, &parameters, threads).unwrap();
             let stored = |series: &crate::Series| {
                 series.points.iter().map(|point| (point.timestamp_ms, text(&point.value))).collect::<Vec<_>>()
             };
-            prop_assert_eq!(answer.stats.non_finite, question.non_finite(&metrics) as u64);
-            let found: BTreeMap<_, _> = answer.series.iter().map(|series| (key(series), stored(series))).collect();
+            prop_assert_eq!(result.stats.non_finite, question.non_finite(&metrics) as u64);
+            let found: BTreeMap<_, _> = result.series.iter().map(|series| (key(series), stored(series))).collect();
             prop_assert_eq!(&found, &expected);
         }
     }
@@ -267,8 +267,8 @@ proptest! {
             let mut values: Vec<_> = series.iter().flat_map(|(_, tags)| tags).filter(|(key, _)| key == wanted).map(|(_, value)| value.clone()).collect();
             values.sort();
             values.dedup();
-            let answer = ask(&log, Kind::TagValues(wanted.into()), &parameters, 2).unwrap();
-            let json: serde_json::Value = serde_json::from_str(&written(&answer, Format::Json)).unwrap();
+            let result = ask(&log, Kind::TagValues(wanted.into()), &parameters, 2).unwrap();
+            let json: serde_json::Value = serde_json::from_str(&written(&result, Format::Json)).unwrap();
             let mut found: Vec<_> = json["values"].as_array().unwrap().iter().map(|value| value.as_str().unwrap().to_owned()).collect();
             found.sort();
             prop_assert_eq!(found, values);

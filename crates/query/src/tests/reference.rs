@@ -117,7 +117,7 @@ impl Question {
         wanted
     }
 
-    pub fn answer(&self, metrics: &[Metric], agg: &str) -> Expectation {
+    pub fn expectation(&self, metrics: &[Metric], agg: &str) -> Expectation {
         match agg {
             "rate" | "increase" => self.growth(metrics, agg == "rate"),
             _ => {
@@ -182,15 +182,15 @@ impl Question {
             let size = self.wanted(metrics).iter().map(|metric| number(&metric.value).abs()).sum::<f64>();
             (!rates.is_empty()).then(|| Expected::Nearly(rates.iter().sum(), 1e-9 * size.max(1.0)))
         };
-        let mut answer = Expectation::new();
+        let mut expectation = Expectation::new();
         for (key, buckets) in sums {
             let points: BTreeMap<_, _> =
                 buckets.into_iter().filter_map(|(at, grown)| Some((at, total(grown)?))).collect();
             if !points.is_empty() {
-                answer.insert(key, points);
+                expectation.insert(key, points);
             }
         }
-        answer
+        expectation
     }
 }
 

@@ -190,7 +190,7 @@ fn bounds_are_told_apart() {
         assert!(matches!(error(ScanLimits { deadline: Instant::now(), ..budget(2) }), ScanError::Deadline));
         let bound = lines.len() as u64 - 1;
         let over = error(ScanLimits { scanned_bytes_max: bound, ..budget(2) });
-        assert!(matches!(over, ScanError::BytesBound { bound: told } if told == bound));
+        assert!(matches!(over, ScanError::BytesBound { bound: reported } if reported == bound));
         let fits = ScanLimits { scanned_bytes_max: bound + 1, ..budget(2) };
         assert!(scan(&snapshot, &all(), &fits, |_| Collector::default()).is_ok());
         let stopped = scan(&snapshot, &all(), &budget(2), |_| Refuser).map(|_| ()).unwrap_err();

@@ -104,8 +104,8 @@ fn counters_begin_again_at_zero_and_each_series_is_for_itself() {
     );
     let points = |parameters: &str| {
         let whole = format!("name=requests&from={MINUTE_MS}&to={}&{parameters}", MINUTE_MS + 120_000);
-        let answer = written(&ask(&log, Kind::Query, &whole, 3).unwrap(), Format::JsonLines);
-        answer.replace(r#""name":"requests","#, "").replace(&MINUTE_MS.to_string(), "T")
+        let result = written(&ask(&log, Kind::Query, &whole, 3).unwrap(), Format::JsonLines);
+        result.replace(r#""name":"requests","#, "").replace(&MINUTE_MS.to_string(), "T")
     };
     // 60 + 10 + 20 + 30 of a, 900 of b.
     assert_eq!(points("agg=increase"), "{\"timestamp\":T,\"value\":1020,\"tags\":{}}\n");
@@ -172,9 +172,9 @@ fn names_and_tags_may_be_any_of_several() {
 fn what_is_beyond_the_range_of_floats_is_null() {
     let log = Log::new(&[Metric::new(0, "n", "1.7e308", &[]), Metric::new(0, "n", "1.7e308", &[])], &[]);
     let value = |agg: &str| {
-        let answer = ask(&log, Kind::Query, &format!("name=n&from=0&to=1&agg={agg}"), 1).unwrap();
-        let points: serde_json::Value = serde_json::from_str(&written(&answer, Format::Json)).unwrap();
-        (points["series"][0]["points"][0][1].clone(), written(&answer, Format::Csv))
+        let result = ask(&log, Kind::Query, &format!("name=n&from=0&to=1&agg={agg}"), 1).unwrap();
+        let points: serde_json::Value = serde_json::from_str(&written(&result, Format::Json)).unwrap();
+        (points["series"][0]["points"][0][1].clone(), written(&result, Format::Csv))
     };
     assert_eq!(value("sum"), (serde_json::Value::Null, "name,timestamp,value\nn,0,\n".into()));
     assert_eq!(value("avg").0, 1.7e308);
@@ -213,10 +213,10 @@ fn values_that_are_no_numbers_are_left_out_and_counted() {
         ("increase", "2"),
         ("rate", "0.1"),
     ] {
-        let answer = asked(Kind::Query, &format!("name=up&agg={agg}&by=host"));
-        let table = written(&answer, Format::Csv);
+        let result = asked(Kind::Query, &format!("name=up&agg={agg}&by=host"));
+        let table = written(&result, Format::Csv);
         assert_eq!(table, format!("name,tag.host,timestamp,value\nup,a,{MINUTE_MS},{value}\n"), "{agg}");
-        assert_eq!((answer.stats.non_finite, answer.stats.scanned.matched), (4, 6), "{agg}");
+        assert_eq!((result.stats.non_finite, result.stats.scanned.matched), (4, 6), "{agg}");
     }
     let raw = asked(Kind::Query, "name=up&agg=raw&tag.host=a");
     assert_eq!(raw.series[0].points.len(), 2);
@@ -295,8 +295,8 @@ fn the_forms_to_the_byte() {
 fn an_empty_directory_has_an_empty_answer() {
     let directory = tempfile::tempdir().unwrap();
     let request = Request::parse(Kind::Query, "name=cpu", 0).unwrap();
-    let answer = run(&request, &Source::directory(directory.path()), Bounds::default(), &limits(2)).unwrap();
-    assert!(answer.series.is_empty());
+    let result = run(&request, &Source::directory(directory.path()), Bounds::default(), &limits(2)).unwrap();
+    assert!(result.series.is_empty());
 }
 
 #[test]
@@ -310,8 +310,8 @@ fn the_widest_range_and_the_shortest_step() {
     for agg in ["last", "increase", "p50", "stddev"] {
         for step in ["", "&step=1ms", "&step=9999999w"] {
             let parameters = format!("name=n&from=0000-01-01T00:00:00Z&to=9999-12-31T23:59:59.999Z&agg={agg}{step}");
-            let answer = ask(&log, Kind::Query, &parameters, 2).unwrap();
-            let points = &answer.series[0].points;
+            let result = ask(&log, Kind::Query, &parameters, 2).unwrap();
+            let points = &result.series[0].points;
             let expected = match (step, agg) {
                 ("&step=1ms", "increase") => 2,
                 ("&step=1ms", _) => 3,

@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     io::{self, Read, Seek, SeekFrom},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -133,14 +134,14 @@ pub fn compare_compressed(directory: &Path, archive: &Path) -> io::Result<(u64, 
 }
 
 /// Reads what lies behind `position` and moves it to the end: each segment's part in turn, with the segment's name.
-///
-/// Nothing may rotate meanwhile.
+/// A server may append, seal and compress meanwhile, as it does when a large segment is there at its start.
 ///
 /// # Errors
 /// A segment cannot be read.
 pub fn read_on(place: LogLocation<'_>, position: &mut Position, mut part: impl FnMut(&str, &[u8])) -> io::Result<()> {
+    let (segments, active) = snapshot(place)?;
     let mut skip = position.bytes;
-    for segment in sealed(place)? {
+    for segment in segments {
         if position.sealed.as_ref().is_some_and(|sealed| *sealed >= segment.name) {
             continue;
         }
@@ -160,14 +161,32 @@ pub fn read_on(place: LogLocation<'_>, position: &mut Position, mut part: impl F
         position.sealed = Some(segment.name);
     }
     position.bytes = skip;
-    match File::open(place.directory.join(ACTIVE)) {
-        Ok(mut file) => {
-            let bytes = read_all(&mut file, skip)?;
-            part(ACTIVE, &bytes);
-            position.bytes += bytes.len() as u64;
-            Ok(())
+    if let Some(mut file) = active {
+        let bytes = read_all(&mut file, skip)?;
+        part(ACTIVE, &bytes);
+        position.bytes += bytes.len() as u64;
+    }
+    Ok(())
+}
+
+/// The sealed segments, and the active one, opened, which is none of them: it was the active one before and after they
+/// were listed. `None` if there is none.
+fn snapshot(place: LogLocation<'_>) -> io::Result<(Vec<Segment>, Option<File>)> {
+    let path = place.directory.join(ACTIVE);
+    loop {
+        let active = if_found(File::open(&path))?;
+        let segments = sealed(place)?;
+        let inode = active.as_ref().map(|file| file.metadata().map(|metadata| metadata.ino())).transpose()?;
+        if if_found(fs::metadata(&path))?.map(|metadata| metadata.ino()) == inode {
+            return Ok((segments, active));
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+    }
+}
+
+fn if_found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -215,6 +234,7 @@ pub fn repaired_count(directory: &Path) -> io::Result<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::thread;
 
     fn read(directory: &Path, position: &mut Position) -> String {
         let mut text = String::new();
@@ -244,5 +264,30 @@ mod tests {
         assert_eq!(read(directory.path(), &mut position), "");
         assert_eq!(read(directory.path(), &mut Position::default()), "a\nb\nc\nd\ne\n");
         assert_eq!(sealed_count(LogLocation { directory: directory.path(), archive: None }).unwrap(), 3);
+    }
+
+    /// Between a listing of the sealed segments and a look at the active one, a server may seal that one.
+    #[test]
+    fn no_line_is_missed_while_segments_are_sealed() {
+        const SEGMENTS: usize = 1_000;
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let (mut position, mut text) = (Position::default(), String::new());
+        thread::scope(|scope| {
+            let sealing = scope.spawn(|| {
+                for number in 0..SEGMENTS {
+                    fs::write(path("next"), format!("{number}\n")).unwrap();
+                    if number > 0 {
+                        fs::rename(path(ACTIVE), path(&format!("metrics-{number:04}.jsonl"))).unwrap();
+                    }
+                    fs::rename(path("next"), path(ACTIVE)).unwrap();
+                }
+            });
+            while !sealing.is_finished() {
+                text.push_str(&read(directory.path(), &mut position));
+            }
+        });
+        text.push_str(&read(directory.path(), &mut position));
+        assert_eq!(text, (0..SEGMENTS).map(|number| format!("{number}\n")).collect::<String>());
     }
 }

@@ -3,11 +3,11 @@
 //! The map: `log` makes logs, `reference` is the obvious evaluator, `random` compares the engine to it, `results` has
 //! examples that a person can check.
 
-mod results;
 mod bounds;
 mod log;
 mod random;
 mod reference;
+mod results;
 
 use self::log::Log;
 use super::*;

@@ -15,7 +15,7 @@ struct Word {
 
 const WORDS: &[Word] = &[
     word(&["room", "rooms"], "module, crate; space", 3),
-    word(&["answer", "answers", "answered", "answering"], "response, respond; result of a query", 4),
+    word(&["answer", "answers", "answered", "answering"], "response, respond; result of a query", 13),
     word(&["told"], "notified, informed, reported", 0),
     word(&["asked"], "queried, requested", 0),
     word(&["hears", "heard"], "receives", 0),

@@ -281,15 +281,27 @@ pub const PROFILE_FUNCTION_BYTES_MAX: usize = 128;
 pub const PROFILE_FUNCTIONS_MAX: usize = 64;
 /// Bytes of the name of a thread in a request; the kernel keeps 15 of a name.
 pub const PROFILE_THREAD_BYTES_MAX: usize = 32;
-/// Bytes of a stack that are copied with each sample: a reactor's stack is 4 KiB deep where it parses.
+/// Bytes of a stack that are copied with each sample, at first: a reactor's stack is 14 KiB deep where it parses.
 pub const PROFILE_STACK_BYTES: u32 = 16 * 1024;
-/// Bytes of the ring of one thread, if the kernel lets that much memory be locked: 30 samples, three times what comes
-/// between two fetches.
-pub const PROFILE_RING_BYTES: usize = 512 * KIB;
-/// Bytes of the ring of one thread, at least: 3 samples.
+/// Bytes by which more of a thread's stack is copied, once so many samples of it ended before their outermost frame.
+pub const PROFILE_STACK_BYTES_STEP: u32 = 8 * 1024;
+/// Samples of a thread with stacks that are deeper than what is copied, before more is.
+pub const PROFILE_TRUNCATED_SAMPLES_MAX: u32 = 4;
+/// Bytes of a stack that are copied with each sample, at most. The kernel's limit is 64 KiB for the whole record.
+pub const PROFILE_STACK_BYTES_MAX: u32 = 48 * 1024;
+/// Bytes of a sample beside its stack: 127 addresses of the kernel (kernel.perf_event_max_stack) and some numbers.
+pub const PROFILE_RECORD_BYTES: usize = KIB;
+/// Bytes of the rings of all threads that are sampled, unless they are many.
+pub const PROFILE_RINGS_BYTES: usize = 32 * MIB;
+/// Bytes of the ring of one thread, at most: 120 samples with 16 KiB of the stack.
+pub const PROFILE_RING_BYTES_MAX: usize = 2 * MIB;
+/// Bytes of the ring of one thread, at least: one sample with the deepest stack.
 pub const PROFILE_RING_BYTES_MIN: usize = 64 * KIB;
-/// Interval at which samples are fetched from the rings.
-pub const PROFILE_POLL_INTERVAL: Duration = Duration::from_millis(10);
+const _: () = assert!(PROFILE_STACK_BYTES_MAX as usize + PROFILE_RECORD_BYTES <= PROFILE_RING_BYTES_MIN);
+/// The shortest interval at which samples are fetched from the rings.
+pub const PROFILE_FETCH_INTERVAL_MIN: Duration = Duration::from_millis(1);
+/// The longest interval at which samples are fetched from the rings, and a stop is noticed.
+pub const PROFILE_FETCH_INTERVAL_MAX: Duration = Duration::from_millis(50);
 /// Different stacks of one profile. At 60 frames each they hold 32 MiB; over it a sample is counted as lost.
 pub const PROFILE_STACKS_MAX: usize = 65_536;
 /// Frames of one stack. What is deeper is left out.

@@ -50,15 +50,16 @@ pub fn make(request: &ProfileRequest, stop: &AtomicBool) -> Result<Profile, Stri
     modules.load_names();
     let picture = Picture::of_samples(&samples, &modules, request.hz);
     let kernel = if samples.kernel { "yes" } else { "no" };
-    let (count, lost) = (samples.count, samples.lost);
-    let fields = format!("\r\nX-MetricsStream-Profile: samples={count}; lost={lost}; kernel={kernel}");
+    let sampler::Samples { count, lost, truncated, .. } = &samples;
+    let fields =
+        format!("\r\nX-MetricsStream-Profile: samples={count}; lost={lost}; truncated={truncated}; kernel={kernel}");
     Ok(Profile { content_type: request.format.content_type(), fields, body: picture.render(request.format) })
 }
 
 /// The states of the threads, each in milliseconds.
 fn states(request: &ProfileRequest, stop: &AtomicBool) -> Result<Profile, String> {
     let states = states::watch(request, stop).map_err(|error| refusal(&error))?;
-    let fields = format!("\r\nX-MetricsStream-Profile: samples={}; lost=0; kernel=yes", states.count);
+    let fields = format!("\r\nX-MetricsStream-Profile: samples={}; lost=0; truncated=0; kernel=yes", states.count);
     let subtitle = format!("states of threads in {:.1} s, by milliseconds", states.took.as_secs_f64());
     let picture = Picture {
         named: states.named,

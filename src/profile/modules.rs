@@ -87,15 +87,19 @@ impl Modules {
         self.mapped.push(Mapped { range, bias, name, context: None, symbols: BTreeMap::new() });
     }
 
-    /// Appends the addresses of a sample's user stack, the innermost first.
-    pub fn unwind(&mut self, sample: &Sample<'_>, into: &mut Vec<u64>) {
-        let Some(registers) = sample.registers else { return };
+    /// Appends the addresses of a sample's user stack, the innermost first. Returns true if what was copied of the
+    /// stack ended before they did.
+    pub fn unwind(&mut self, sample: &Sample<'_>, into: &mut Vec<u64>) -> bool {
+        let Some(registers) = sample.registers else { return false };
         let (pc, stack_pointer, registers) = unwind_registers(registers);
         let stack = sample.stack;
+        let mut is_cut = false;
         let mut read = |address: u64| {
             let offset = usize::try_from(address.wrapping_sub(stack_pointer)).map_err(|_| ())?;
-            let bytes = stack.get(offset..).and_then(|rest| rest.first_chunk::<8>()).ok_or(())?;
-            Ok(u64::from_ne_bytes(*bytes))
+            let bytes = stack.get(offset..).and_then(|rest| rest.first_chunk::<8>());
+            // Without its tables a function is unwound by a register that may hold anything.
+            is_cut = bytes.is_none() && offset <= limits::PROFILE_STACK_BYTES_MAX as usize;
+            bytes.map(|&bytes| u64::from_ne_bytes(bytes)).ok_or(())
         };
         let mut frames = self.unwinder.iter_frames(pc, registers, &mut self.cache, &mut read);
         while into.len() < limits::PROFILE_FRAMES_MAX
@@ -104,6 +108,7 @@ impl Modules {
             // Behind a call: the call itself is what is named.
             into.push(frame.address_for_lookup());
         }
+        is_cut
     }
 
     /// Reads what functions are called.

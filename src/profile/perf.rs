@@ -4,12 +4,12 @@
 #![expect(unsafe_code, reason = "perf_event_open(2), and memory that is shared with the kernel")]
 
 use super::record::REGISTERS;
-use crate::limits;
 use std::{
     fs::File,
     io,
     os::fd::{AsRawFd, FromRawFd, RawFd},
     ptr::{self, NonNull},
+    slice,
     sync::atomic::{AtomicU64, Ordering},
 };
 
@@ -55,63 +55,40 @@ const HEAD_OFFSET: usize = 1024;
 const TAIL_OFFSET: usize = 1032;
 const PAGE_BYTES: usize = 4096;
 
-/// A sampled thread.
-#[derive(Debug)]
-pub struct Event {
-    _file: File,
-    ring: Ring,
+/// Begins to sample a thread `hz` times in each second that it is on a CPU, each time with the top `stack_bytes` of its
+/// stack; with `kernel`, also in system calls. Returns the event, whose samples are read through a [`Ring`].
+///
+/// # Errors
+/// EACCES or EPERM if that is not permitted (perf_event_paranoid, seccomp), ESRCH if the thread has ended.
+pub fn open(thread: i32, hz: u64, kernel: bool, stack_bytes: u32) -> io::Result<File> {
+    let attributes = Attributes {
+        kind: TYPE_SOFTWARE,
+        size: ATTRIBUTES_BYTES,
+        config: COUNT_SW_CPU_CLOCK,
+        sample_frequency: hz,
+        sample_type: SAMPLE_TYPE,
+        flags: FLAG_EXCLUDE_HYPERVISOR
+            | FLAG_FREQUENCY
+            | FLAG_EXCLUDE_CALLCHAIN_USER
+            | if kernel { 0 } else { FLAG_EXCLUDE_KERNEL },
+        sample_regs_user: REGISTERS,
+        sample_stack_user: stack_bytes,
+        ..Attributes::default()
+    };
+    // SAFETY: the structure is valid during the call, has the size that it states, and the kernel only reads it.
+    let opened =
+        unsafe { libc::syscall(libc::SYS_perf_event_open, &raw const attributes, thread, -1, -1, OPEN_CLOEXEC) };
+    let descriptor = RawFd::try_from(opened).unwrap_or(-1);
+    if descriptor < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call has just returned this descriptor, which nobody else owns.
+    Ok(unsafe { File::from_raw_fd(descriptor) })
 }
 
-impl Event {
-    /// Begins to sample a thread `hz` times in each second that it is on a CPU; with `kernel`, also in system calls.
-    ///
-    /// # Errors
-    /// EACCES or EPERM if that is not permitted (perf_event_paranoid, seccomp), ESRCH if the thread has ended.
-    pub fn open(thread: i32, hz: u64, kernel: bool) -> io::Result<Self> {
-        let attributes = Attributes {
-            kind: TYPE_SOFTWARE,
-            size: ATTRIBUTES_BYTES,
-            config: COUNT_SW_CPU_CLOCK,
-            sample_frequency: hz,
-            sample_type: SAMPLE_TYPE,
-            flags: FLAG_EXCLUDE_HYPERVISOR
-                | FLAG_FREQUENCY
-                | FLAG_EXCLUDE_CALLCHAIN_USER
-                | if kernel { 0 } else { FLAG_EXCLUDE_KERNEL },
-            sample_regs_user: REGISTERS,
-            sample_stack_user: limits::PROFILE_STACK_BYTES,
-            ..Attributes::default()
-        };
-        // SAFETY: the structure is valid during the call, has the size that it states, and the kernel only reads it.
-        let opened =
-            unsafe { libc::syscall(libc::SYS_perf_event_open, &raw const attributes, thread, -1, -1, OPEN_CLOEXEC) };
-        let descriptor = RawFd::try_from(opened).unwrap_or(-1);
-        if descriptor < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the call has just returned this descriptor, which nobody else owns.
-        let file = unsafe { File::from_raw_fd(descriptor) };
-        // A smaller ring where locked memory is short (perf_event_mlock_kb).
-        let mut bytes = limits::PROFILE_RING_BYTES;
-        let ring = loop {
-            match Ring::map(&file, bytes) {
-                Ok(ring) => break ring,
-                Err(_) if bytes > limits::PROFILE_RING_BYTES_MIN => bytes /= 2,
-                Err(error) => return Err(error),
-            }
-        };
-        Ok(Self { _file: file, ring })
-    }
-
-    /// Passes each record that has come since the last call to `take`: its type, and its content behind the header.
-    pub fn drain(&mut self, take: impl FnMut(u32, &[u8])) {
-        self.ring.drain(take);
-    }
-}
-
-/// The shared memory: a page of positions, and the bytes of records.
+/// The memory of an event that is shared with the kernel: a page of positions, and the bytes of records.
 #[derive(Debug)]
-struct Ring {
+pub struct Ring {
     base: NonNull<u8>,
     bytes: usize,
     /// A record that goes around the end of the ring is put together here.
@@ -119,7 +96,11 @@ struct Ring {
 }
 
 impl Ring {
-    fn map(file: &File, bytes: usize) -> io::Result<Self> {
+    /// Maps a ring of so many bytes, a power of two. The samples of `event` go there for as long as it is open.
+    ///
+    /// # Errors
+    /// EPERM if so much memory may not be locked (perf_event_mlock_kb, RLIMIT_MEMLOCK), ENOMEM.
+    pub fn map(event: &File, bytes: usize) -> io::Result<Self> {
         assert!(bytes.is_power_of_two() && bytes >= PAGE_BYTES, "perf_event_open(2) takes powers of two of pages");
         // SAFETY: a new mapping at a place that the kernel chooses; the descriptor is one of perf_event_open(2).
         let base = unsafe {
@@ -128,7 +109,7 @@ impl Ring {
                 PAGE_BYTES + bytes,
                 libc::PROT_READ | libc::PROT_WRITE,
                 libc::MAP_SHARED,
-                file.as_raw_fd(),
+                event.as_raw_fd(),
                 0,
             )
         };
@@ -146,37 +127,44 @@ impl Ring {
         unsafe { AtomicU64::from_ptr(self.base.as_ptr().add(offset).cast()) }
     }
 
-    /// Copies `into.len()` bytes from this position on.
-    fn copy(&self, position: u64, into: &mut [u8]) {
-        // Less than `bytes`, so it always fits.
+    /// The `length` bytes from this position on, which are before data_head: where they are, as most of a copied stack
+    /// is not looked at, or put together in `scratch` where they go around the end.
+    fn read<'a>(&'a self, position: u64, length: usize, scratch: &'a mut Vec<u8>) -> &'a [u8] {
+        // Less than the ring has, so it always fits.
         let start = usize::try_from(position & (self.bytes as u64 - 1)).unwrap_or_default();
-        let first = into.len().min(self.bytes - start);
-        // SAFETY: the data begins behind the first page and has `bytes` bytes; `start + first` is within them, and so
-        // is the rest, which is at most `bytes` long. Up to data_head the kernel does not write until data_tail moves.
-        unsafe {
+        let first = length.min(self.bytes - start);
+        // SAFETY: the data begins behind the first page and has `self.bytes` bytes; `start + first` is within them, and
+        // so is the rest, as `length` is at most `self.bytes`, which `drain` checks. Up to data_head the kernel does
+        // not write until data_tail moves, and `drain` moves it once the slices are gone.
+        let (first, rest) = unsafe {
             let data = self.base.as_ptr().add(PAGE_BYTES);
-            ptr::copy_nonoverlapping(data.add(start), into.as_mut_ptr(), first);
-            ptr::copy_nonoverlapping(data, into.as_mut_ptr().add(first), into.len() - first);
+            (slice::from_raw_parts(data.add(start), first), slice::from_raw_parts(data, length - first))
+        };
+        if rest.is_empty() {
+            return first;
         }
+        scratch.clear();
+        scratch.extend_from_slice(first);
+        scratch.extend_from_slice(rest);
+        scratch
     }
 
-    fn drain(&mut self, mut take: impl FnMut(u32, &[u8])) {
+    /// Passes each record that has come since the last call to `take`: its type, and its content behind the header.
+    pub fn drain(&mut self, mut take: impl FnMut(u32, &[u8])) {
         /// `struct perf_event_header`: type, misc, size.
         const HEADER_BYTES: usize = 8;
         let head = self.position(HEAD_OFFSET).load(Ordering::Acquire);
         let mut tail = self.position(TAIL_OFFSET).load(Ordering::Relaxed);
         let mut scratch = std::mem::take(&mut self.scratch);
         while head.wrapping_sub(tail) >= HEADER_BYTES as u64 {
-            let mut header = [0; HEADER_BYTES];
-            self.copy(tail, &mut header);
-            let [a, b, c, d, _, _, low, high] = header;
+            let header = self.read(tail, HEADER_BYTES, &mut scratch);
+            let &[a, b, c, d, _, _, low, high] = header else { break };
             let length = usize::from(u16::from_ne_bytes([low, high]));
             if length < HEADER_BYTES || length as u64 > head.wrapping_sub(tail) || length > self.bytes {
                 break;
             }
-            scratch.resize(length - HEADER_BYTES, 0);
-            self.copy(tail.wrapping_add(HEADER_BYTES as u64), &mut scratch);
-            take(u32::from_ne_bytes([a, b, c, d]), &scratch);
+            let content = self.read(tail.wrapping_add(HEADER_BYTES as u64), length - HEADER_BYTES, &mut scratch);
+            take(u32::from_ne_bytes([a, b, c, d]), content);
             tail = tail.wrapping_add(length as u64);
             self.position(TAIL_OFFSET).store(tail, Ordering::Release);
         }

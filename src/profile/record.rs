@@ -28,12 +28,19 @@ pub enum Record<'a> {
 /// A thread at one moment.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Sample<'a> {
-    /// Addresses in the kernel, the innermost first.
-    pub kernel: Vec<u64>,
+    /// Addresses, and marks, of the chain of calls in the kernel.
+    chain: &'a [[u8; 8]],
     /// The registers of [`REGISTERS`], in the order of their bits; `None` for a thread of the kernel.
     pub registers: Option<[u64; REGISTERS_COUNT]>,
     /// The user stack from the stack pointer on.
     pub stack: &'a [u8],
+}
+
+impl<'a> Sample<'a> {
+    /// Addresses in the kernel, the innermost first.
+    pub fn kernel(&self) -> impl Iterator<Item = u64> + use<'a> {
+        self.chain.iter().map(|&bytes| u64::from_ne_bytes(bytes)).filter(|&address| address < MARKS)
+    }
 }
 
 struct Reader<'a>(&'a [u8]);
@@ -67,9 +74,7 @@ fn sample<'a>(reader: &mut Reader<'a>) -> Option<Sample<'a>> {
     let _address = reader.number()?;
     let _process_and_thread = reader.number()?;
     let frames = usize::try_from(reader.number()?).ok()?;
-    let chain = reader.bytes(frames.checked_mul(8)?)?;
-    let addresses = chain.as_chunks::<8>().0.iter().map(|&bytes| u64::from_ne_bytes(bytes));
-    let kernel = addresses.filter(|&address| address < MARKS).collect();
+    let (chain, _) = reader.bytes(frames.checked_mul(8)?)?.as_chunks();
     // The ABI of the registers; 0: there are none.
     let registers = if reader.number()? == 0 {
         None
@@ -82,11 +87,11 @@ fn sample<'a>(reader: &mut Reader<'a>) -> Option<Sample<'a>> {
     };
     let length = usize::try_from(reader.number()?).ok()?;
     if length == 0 {
-        return Some(Sample { kernel, registers, stack: &[] });
+        return Some(Sample { chain, registers, stack: &[] });
     }
     let stack = reader.bytes(length)?;
     let used = usize::try_from(reader.number()?).ok()?;
-    Some(Sample { kernel, registers, stack: stack.get(..used).unwrap_or(stack) })
+    Some(Sample { chain, registers, stack: stack.get(..used).unwrap_or(stack) })
 }
 
 #[cfg(test)]
@@ -104,7 +109,7 @@ mod tests {
         let chain = [u64::MAX - 127, 0xffff_ffff_8000_0010, 0xffff_ffff_8000_0020];
         let content = record(&[&[7, 8, 3], &chain, &[2], &registers, &[32, 1, 2, 3, 4, 16]]);
         let Some(Record::Sample(sample)) = parse(SAMPLE, &content) else { panic!("no sample") };
-        assert_eq!(sample.kernel, [0xffff_ffff_8000_0010, 0xffff_ffff_8000_0020]);
+        assert_eq!(sample.kernel().collect::<Vec<_>>(), [0xffff_ffff_8000_0010, 0xffff_ffff_8000_0020]);
         assert_eq!(sample.registers.map(|registers| registers.to_vec()), Some(registers));
         assert_eq!(sample.stack, record(&[&[1, 2]]));
         assert_eq!(parse(LOST, &record(&[&[9, 5]])), Some(Record::Lost(5)));

@@ -2,14 +2,17 @@
 
 use super::{
     modules::Modules,
-    perf::Event,
+    perf::{self, Ring},
     record::{Record, parse},
     request::ProfileRequest,
 };
 use crate::limits;
+use foldhash::fast::RandomState;
+use hashbrown::{HashTable, hash_table::Entry};
 use std::{
-    collections::HashMap,
-    fs, io,
+    fs::{self, File},
+    hash::BuildHasher,
+    io,
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
@@ -17,7 +20,7 @@ use std::{
 
 /// A stack: which of the threads, the number of its addresses that are of the kernel, and its addresses from the
 /// innermost on.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug)]
 pub struct Stack {
     /// Index in [`Samples::threads`].
     pub thread: usize,
@@ -33,15 +36,18 @@ pub struct Samples {
     /// Names of the threads.
     pub threads: Vec<String>,
     /// The count of each stack.
-    pub stacks: HashMap<Stack, u64>,
+    pub stacks: HashTable<(Stack, u64)>,
     /// Samples in all.
     pub count: u64,
+    /// Samples whose outermost frames are missing: the stack was deeper than what was copied of it.
+    pub truncated: u64,
     /// Samples that were lost: the ring was full, or there were too many different stacks.
     pub lost: u64,
     /// The kernel permits to sample its own functions.
     pub kernel: bool,
     /// The time that was sampled.
     pub took: Duration,
+    hasher: RandomState,
 }
 
 /// Samples until the time of the request is over, or `stop` is set.
@@ -50,23 +56,15 @@ pub struct Samples {
 /// No thread has this name, or the kernel does not permit to sample any.
 pub fn sample(request: &ProfileRequest, modules: &mut Modules, stop: &AtomicBool) -> io::Result<Samples> {
     let begun = Instant::now();
-    let (mut samples, mut events) = open(request)?;
+    let (mut samples, mut threads, ring_bytes) = open(request)?;
     let mut addresses = Vec::new();
     while begun.elapsed() < request.length && !stop.load(Ordering::Relaxed) {
         let left = request.length.saturating_sub(begun.elapsed());
-        thread::sleep(left.min(limits::PROFILE_POLL_INTERVAL));
-        for (thread, event) in events.iter_mut().enumerate() {
-            event.drain(|kind, content| match parse(kind, content) {
-                Some(Record::Sample(sample)) => {
-                    addresses.clear();
-                    let kernel = sample.kernel.len().min(limits::PROFILE_FRAMES_MAX);
-                    addresses.extend_from_slice(&sample.kernel[..kernel]);
-                    modules.unwind(&sample, &mut addresses);
-                    samples.add(Stack { thread, kernel, addresses: addresses.as_slice().into() });
-                }
-                Some(Record::Lost(lost)) => samples.lost += lost,
-                None => {}
-            });
+        let deepest = threads.iter().map(|thread| thread.stack_bytes).max().unwrap_or(limits::PROFILE_STACK_BYTES);
+        thread::sleep(left.min(fetch_interval(request.hz, ring_bytes, deepest)));
+        for (index, thread) in threads.iter_mut().enumerate() {
+            thread.fetch(index, modules, &mut addresses, &mut samples);
+            thread.adapt(request.hz, samples.kernel, ring_bytes);
         }
     }
     samples.took = begun.elapsed();
@@ -74,44 +72,137 @@ pub fn sample(request: &ProfileRequest, modules: &mut Modules, stop: &AtomicBool
 }
 
 impl Samples {
-    fn add(&mut self, stack: Stack) {
-        if let Some(count) = self.stacks.get_mut(&stack) {
-            *count += 1;
-        } else if self.stacks.len() < limits::PROFILE_STACKS_MAX {
-            self.stacks.insert(stack, 1);
-        } else {
-            self.lost += 1;
-            return;
+    /// Counts a stack: which of the threads, and its addresses, of which the first `kernel` are of the kernel. Nothing
+    /// is allocated for one that is known.
+    fn add(&mut self, thread: usize, kernel: usize, addresses: &[u64]) {
+        let is_full = self.stacks.len() >= limits::PROFILE_STACKS_MAX;
+        let hash = |thread: usize, kernel: usize, of: &[u64]| self.hasher.hash_one((thread, kernel, of));
+        let is_same =
+            |(own, _): &(Stack, u64)| own.thread == thread && own.kernel == kernel && *own.addresses == *addresses;
+        let hash_of = |(own, _): &(Stack, u64)| hash(own.thread, own.kernel, &own.addresses);
+        match self.stacks.entry(hash(thread, kernel, addresses), is_same, hash_of) {
+            Entry::Occupied(mut known) => known.get_mut().1 += 1,
+            Entry::Vacant(place) if !is_full => {
+                place.insert((Stack { thread, kernel, addresses: addresses.into() }, 1));
+            }
+            Entry::Vacant(_) => {
+                self.lost += 1;
+                return;
+            }
         }
         self.count += 1;
     }
 }
 
-/// Opens an event on each thread that is wanted.
-fn open(request: &ProfileRequest) -> io::Result<(Samples, Vec<Event>)> {
+/// A thread that is sampled.
+#[derive(Debug)]
+struct Thread {
+    number: i32,
+    /// The ring with its samples, and the event, which makes them for as long as it is open.
+    event: (Ring, File),
+    /// Bytes that are copied of its stack.
+    stack_bytes: u32,
+    /// Samples that were truncated since it is so many.
+    truncated: u32,
+}
+
+impl Thread {
+    /// Counts the samples that have come. `index` is that of the thread; `addresses` is scratch memory.
+    fn fetch(&mut self, index: usize, modules: &mut Modules, addresses: &mut Vec<u64>, samples: &mut Samples) {
+        let Self { event: (ring, _), stack_bytes, truncated, .. } = self;
+        ring.drain(|kind, content| match parse(kind, content) {
+            Some(Record::Sample(sample)) => {
+                addresses.clear();
+                addresses.extend(sample.kernel().take(limits::PROFILE_FRAMES_MAX));
+                let kernel = addresses.len();
+                // Where less was copied than was requested, the stack itself ends.
+                let is_cut = modules.unwind(&sample, addresses) && sample.stack.len() >= *stack_bytes as usize;
+                *truncated += u32::from(is_cut);
+                samples.truncated += u64::from(is_cut);
+                samples.add(index, kernel, addresses);
+            }
+            Some(Record::Lost(lost)) => samples.lost += lost,
+            None => {}
+        });
+    }
+
+    /// Has more of the stack copied from now on, if what is copied was too little for some samples.
+    fn adapt(&mut self, hz: u64, kernel: bool, ring_bytes: usize) {
+        if self.truncated < limits::PROFILE_TRUNCATED_SAMPLES_MAX || self.stack_bytes >= limits::PROFILE_STACK_BYTES_MAX
+        {
+            return;
+        }
+        self.truncated = 0;
+        let stack_bytes = self.stack_bytes + limits::PROFILE_STACK_BYTES_STEP;
+        // It may have ended meanwhile, or no more memory may be locked: then it is sampled as before.
+        let opened = perf::open(self.number, hz, kernel, stack_bytes);
+        if let Ok(event) = opened.and_then(|event| Ok((Ring::map(&event, ring_bytes)?, event))) {
+            (self.event, self.stack_bytes) = (event, stack_bytes);
+        }
+    }
+}
+
+/// Bytes of the ring of each thread: as much as there are for so many of them.
+fn ring_bytes(threads: usize) -> usize {
+    let each = limits::PROFILE_RINGS_BYTES / threads.max(1);
+    let power = 1 << each.max(1).ilog2();
+    power.clamp(limits::PROFILE_RING_BYTES_MIN, limits::PROFILE_RING_BYTES_MAX)
+}
+
+/// The time in which a ring with stacks of this length is half full. It is as long as can be, as waking up costs as
+/// much as many samples: whatever ran meanwhile has the caches.
+fn fetch_interval(hz: u64, ring_bytes: usize, stack_bytes: u32) -> Duration {
+    let samples = ring_bytes / (stack_bytes as usize + limits::PROFILE_RECORD_BYTES) / 2;
+    Duration::from_micros(samples as u64 * 1_000_000 / hz.max(1))
+        .clamp(limits::PROFILE_FETCH_INTERVAL_MIN, limits::PROFILE_FETCH_INTERVAL_MAX)
+}
+
+/// Opens an event on each thread that is wanted. Returns them with the bytes of each ring.
+fn open(request: &ProfileRequest) -> io::Result<(Samples, Vec<Thread>, usize)> {
     let mut samples = Samples { kernel: true, ..Samples::default() };
-    let mut events = Vec::new();
+    let mut opened = Vec::new();
     let mut failure = io::Error::new(io::ErrorKind::NotFound, "no thread has this name");
-    for (thread, name) in threads()? {
+    let stack_bytes = limits::PROFILE_STACK_BYTES;
+    for (number, name) in threads()? {
         if !request.takes(&name) {
             continue;
         }
-        let mut opened = Event::open(thread, request.hz, samples.kernel);
-        if samples.kernel && opened.is_err() {
+        let mut event = perf::open(number, request.hz, samples.kernel, stack_bytes);
+        if samples.kernel && event.is_err() {
             // perf_event_paranoid is 2: the kernel's own functions are not shown.
-            opened = Event::open(thread, request.hz, false);
-            samples.kernel &= opened.is_err();
+            event = perf::open(number, request.hz, false, stack_bytes);
+            samples.kernel &= event.is_err();
         }
-        match opened {
+        match event {
             Ok(event) => {
                 samples.threads.push(name);
-                events.push(event);
+                opened.push((number, event));
             }
             // It may have ended meanwhile, or be one of the kernel's.
             Err(error) => failure = error,
         }
     }
-    if events.is_empty() { Err(failure) } else { Ok((samples, events)) }
+    let mut bytes = ring_bytes(opened.len());
+    // Smaller rings where memory that may be locked is short, down to a bound, at which the first threads have them.
+    // They are as long as each other, as the shortest says how often all are looked at.
+    let rings = loop {
+        let map = |(_, event): &(i32, File)| Ring::map(event, bytes).map_err(|error| failure = error).ok();
+        let rings: Vec<Ring> = opened.iter().map_while(map).collect();
+        if rings.len() == opened.len() || bytes <= limits::PROFILE_RING_BYTES_MIN {
+            break rings;
+        }
+        bytes /= 2;
+    };
+    if rings.is_empty() {
+        return Err(failure);
+    }
+    let threads = opened.into_iter().zip(rings).map(|((number, event), ring)| Thread {
+        number,
+        event: (ring, event),
+        stack_bytes,
+        truncated: 0,
+    });
+    Ok((samples, threads.collect(), bytes))
 }
 
 /// The threads of this process: number and name.
@@ -124,4 +215,50 @@ pub fn threads() -> io::Result<Vec<(i32, String)>> {
     }
     found.sort();
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_stacks_are_counted_and_new_ones_bounded() {
+        let mut samples = Samples::default();
+        for _ in 0..3 {
+            samples.add(0, 1, &[1, 2]);
+        }
+        // Another thread, another part of the kernel, and other addresses are other stacks.
+        for (thread, kernel, addresses) in [(1, 1, &[1, 2][..]), (0, 0, &[1, 2]), (0, 1, &[1, 2, 3]), (0, 0, &[])] {
+            samples.add(thread, kernel, addresses);
+        }
+        let mut counts: Vec<u64> = samples.stacks.iter().map(|&(_, count)| count).collect();
+        counts.sort_unstable();
+        assert_eq!((counts, samples.count, samples.lost), (vec![1, 1, 1, 1, 3], 7, 0));
+        for address in 0..limits::PROFILE_STACKS_MAX as u64 {
+            samples.add(2, 0, &[address]);
+        }
+        samples.add(0, 1, &[1, 2]);
+        assert_eq!((samples.stacks.len(), samples.lost), (limits::PROFILE_STACKS_MAX, 5));
+        assert_eq!(samples.count, 8 + limits::PROFILE_STACKS_MAX as u64 - 5);
+    }
+
+    #[test]
+    fn rings_have_what_there_is_for_all() {
+        for threads in 0..2 * limits::PROFILE_THREADS_MAX {
+            let bytes = ring_bytes(threads);
+            assert!(
+                bytes.is_power_of_two()
+                    && (limits::PROFILE_RING_BYTES_MIN..=limits::PROFILE_RING_BYTES_MAX).contains(&bytes)
+            );
+            assert!(bytes == limits::PROFILE_RING_BYTES_MIN || bytes * threads <= limits::PROFILE_RINGS_BYTES);
+        }
+    }
+
+    #[test]
+    fn rings_are_fetched_before_they_are_full() {
+        let (least, most) = (limits::PROFILE_FETCH_INTERVAL_MIN, limits::PROFILE_FETCH_INTERVAL_MAX);
+        assert_eq!(fetch_interval(1_000, 2 << 20, 31 << 10), Duration::from_millis(32));
+        assert_eq!(fetch_interval(1, 2 << 20, 31 << 10), most);
+        assert_eq!(fetch_interval(1_999, 64 << 10, 48 << 10), least);
+    }
 }

@@ -393,6 +393,8 @@ const profile = (() => {
 				blind.push(
 					`functions without a symbol (${format.percent(unknown / own.total)} of the samples pass one)`,
 				);
+			if (own.truncated)
+				blind.push(`the outermost frames of ${format.exact(own.truncated)} samples, whose stacks are deeper`);
 			if (own.states) blind.push('stacks: of a thread that waits, the function of the kernel is known alone');
 			else blind.push('time off the CPU, which the states of threads show: a thread that waits is not sampled');
 			text(unseen, `Not seen: ${blind.join('; ')}.`);
@@ -458,6 +460,7 @@ const profile = (() => {
 					thread: thread.value,
 					states,
 					lost: said('lost') === null ? null : Number(said('lost')),
+					truncated: Number(said('truncated') ?? 0),
 					kernel: said('kernel') === null ? null : said('kernel') === 'yes',
 				};
 				if (!own.total)

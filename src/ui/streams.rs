@@ -429,8 +429,12 @@ impl Feeder {
         let number = stream.number;
         self.jobs.insert(number, stream);
         match job {
+            // The reactor refuses it, too, unless the stop began meanwhile.
+            Job::Profile(_) if self.draining => {
+                self.end_jobs(vec![number], &Err(refused("the server is stopping".to_owned())));
+            }
             Job::Profile(request) => {
-                self.stop.store(self.draining, Relaxed);
+                self.stop.store(false, Relaxed);
                 let stop = Arc::clone(&self.stop);
                 let make = move || Done::Profile(number, jobs::profile(&request, &stop));
                 if let Err(error) = jobs::spawn("profile", self.done.0.clone(), make) {

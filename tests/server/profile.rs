@@ -134,6 +134,24 @@ fn a_stop_sends_what_was_sampled_so_far(driver: Driver) {
     assert_eq!(server.wait().code(), Some(0));
 }
 
+fn no_profile_begins_once_the_server_stops(driver: Driver) {
+    let mut server = with_driver(driver).start();
+    let mut client = server.connect();
+    let request = profile("?seconds=1", "");
+    let (first, rest) = request.split_at(request.len() - 10);
+    client.send(first).unwrap();
+    // On the same reactor: at the response to this, what was sent before it has arrived there.
+    let mut idle = server.connect();
+    assert_eq!(idle.request(&get("/health")).status, 200);
+    server.signal(Signal::Terminate);
+    // The stop has begun when it closes what is idle.
+    idle.expect_end();
+    client.send(rest).unwrap();
+    let text = client.response().refusal(503);
+    assert!(text.contains("the server is stopping"), "{text}");
+    assert_eq!(server.wait().code(), Some(0));
+}
+
 fn a_profile_needs_a_key_or_a_client_on_this_host(driver: Driver) {
     let keys = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(keys.path(), "alpha\n").unwrap();
@@ -210,6 +228,7 @@ on_both_drivers!(
     formats_of_a_profile_are_negotiated,
     one_profile_is_made_at_a_time,
     a_stop_sends_what_was_sampled_so_far,
+    no_profile_begins_once_the_server_stops,
     a_profile_needs_a_key_or_a_client_on_this_host,
     states_of_a_thread_add_up_to_the_time,
     parameters_of_a_profile_are_checked,

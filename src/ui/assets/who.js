@@ -3,6 +3,8 @@
 const who = (() => {
 	const { h, text } = dom;
 	const SEVERITIES = ['critical', 'warning', 'note', 'unknown', 'ok'];
+	// Those that are nouns.
+	const PLURALS = ['warning', 'note'];
 
 	const clientCell = (client) =>
 		h('code', { title: client, text: client.length > 16 ? `${client.slice(0, 16)}…` : client });
@@ -160,7 +162,8 @@ const who = (() => {
 				text(
 					doctor.small,
 					SEVERITIES.filter((severity) => report.counts?.[severity])
-						.map((severity) => `${report.counts[severity]} ${severity}`)
+						.map((severity) => [report.counts[severity], severity])
+						.map(([count, own]) => `${count} ${own}${count > 1 && PLURALS.includes(own) ? 's' : ''}`)
 						.join(', '),
 				);
 				doctor.body.replaceChildren(

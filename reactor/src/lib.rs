@@ -206,6 +206,11 @@ pub struct Counters {
 
 /// Owns one thread's listeners and connections. Contract: see the crate's documentation.
 pub trait Driver: Sized {
+    /// True if the kernel is reached inside [`Driver::turn`] alone: all that a turn delivers has come before its first
+    /// call of the handler, and what [`Driver::send`] was given since the last turn leaves with the next. One reading
+    /// of the clock then serves for all of either.
+    const BATCHES: bool = false;
+
     /// Makes a driver for the calling thread, which is the only one that may use it.
     ///
     /// # Errors

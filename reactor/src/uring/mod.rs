@@ -297,6 +297,8 @@ impl UringDriver {
 }
 
 impl Driver for UringDriver {
+    const BATCHES: bool = true;
+
     fn open(setup: DriverConfig) -> io::Result<Self> {
         Self::open_by(setup, &Step::LADDER)
     }

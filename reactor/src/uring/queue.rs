@@ -111,16 +111,26 @@ impl Queue {
     /// # Errors
     /// As `enter`.
     pub(super) fn take(&mut self, into: &mut Vec<cqueue::Entry>, limit: usize) -> io::Result<usize> {
-        into.extend(self.uring.completion().take(limit));
+        self.take_posted(into, limit);
         if !self.overflowed() {
             return Ok(0);
         }
         // The kernel moves what it holds back into the queue when it is entered, as far as there is space.
-        into.extend(self.uring.completion());
+        self.take_posted(into, usize::MAX);
         let in_order = into.len();
         self.enter(Some(Duration::ZERO))?;
-        into.extend(self.uring.completion());
+        self.take_posted(into, usize::MAX);
         Ok(into.len() - in_order)
+    }
+
+    /// Moves up to `limit` posted completions to the end of `into`.
+    fn take_posted(&mut self, into: &mut Vec<cqueue::Entry>, limit: usize) {
+        let mut posted = self.uring.completion();
+        let count = posted.len().min(limit);
+        into.reserve(count);
+        let filled = posted.fill(&mut into.spare_capacity_mut()[..count]).len();
+        // SAFETY: `fill` has written so many entries behind the last.
+        unsafe { into.set_len(into.len() + filled) };
     }
 
     /// Returns true if the kernel holds completions back because the completion queue is, or was, full.

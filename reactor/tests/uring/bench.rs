@@ -38,6 +38,8 @@ pub(crate) struct Notes {
     pub(crate) paused: HashSet<Token>,
     /// Bytes of `data` calls since the last `clear`, by connection.
     pub(crate) in_turn: HashMap<Token, usize>,
+    /// Peer that sends one more byte within the next call of `data`.
+    pub(crate) to_send: Option<TcpStream>,
 }
 
 impl Handler for Notes {
@@ -61,6 +63,9 @@ impl Handler for Notes {
         assert!(!bytes.is_empty());
         self.received.entry(token).or_default().extend_from_slice(bytes);
         *self.in_turn.entry(token).or_default() += bytes.len();
+        if let Some(mut peer) = self.to_send.take() {
+            peer.write_all(b"m").unwrap();
+        }
         if self.pause {
             self.paused.insert(token);
             return Flow::Pause;

@@ -3,7 +3,7 @@
 use crate::bench::*;
 use reactor::{Cause, Driver};
 use std::{
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     net::{Shutdown, TcpStream},
     thread,
     time::{Duration, Instant},
@@ -58,6 +58,50 @@ fn a_large_reply_to_a_slow_reader_is_sent_once_and_whole() {
     assert!(bench.notes.sent[0].1.capacity() >= reply.len());
     let (_client, got) = reader.join().unwrap();
     assert!(got == reply);
+}
+
+/// The promise of `Driver::BATCHES` about receiving.
+#[test]
+fn what_a_turn_delivers_has_come_before_its_first_call() {
+    let _alone = alone();
+    let mut bench = Bench::new(8, 16, 512);
+    let pairs = [bench.pair(), bench.pair()];
+    let mut together = 0;
+    for round in 1..=100 {
+        for (mut peer, _) in pairs.each_ref().map(|(peer, token)| (peer, token)) {
+            peer.write_all(b"o").unwrap();
+        }
+        // Each of the two sends more while the first of them is delivered, so one of these bytes is the other's.
+        for (peer, _) in &pairs {
+            bench.notes.to_send = Some(peer.try_clone().unwrap());
+            bench.turn();
+            let delivered = pairs.each_ref().map(|(_, token)| bench.notes.in_turn.get(token).copied().unwrap_or(0));
+            if delivered.iter().all(|bytes| *bytes > 0) {
+                together += 1;
+                assert_eq!(delivered, [1, 1], "round {round}");
+            }
+        }
+        bench.notes.to_send = None;
+        bench.settle();
+        bench.notes.received.clear();
+    }
+    assert!(together > 0, "no turn brought bytes of both");
+}
+
+/// The promise of `Driver::BATCHES` about sending.
+#[test]
+fn a_send_leaves_with_the_next_turn() {
+    let _alone = alone();
+    let mut bench = Bench::new(8, 16, 512);
+    let (mut client, token) = bench.pair();
+    bench.driver.send(token, b"later".to_vec());
+    client.set_nonblocking(true).unwrap();
+    let mut bytes = [0; 5];
+    assert_eq!(client.read(&mut bytes).unwrap_err().kind(), ErrorKind::WouldBlock);
+    client.set_nonblocking(false).unwrap();
+    bench.turn();
+    client.read_exact(&mut bytes).unwrap();
+    assert_eq!(&bytes, b"later");
 }
 
 #[test]

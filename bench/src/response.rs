@@ -29,6 +29,9 @@ pub struct ResponseParser {
     /// to compare one costs a tenth of reading it.
     known: Vec<u8>,
     behind_known: State,
+    /// The response with that head and the bytes of both together, if it has a length.
+    known_response: Option<Response>,
+    known_whole_bytes: usize,
     /// The requests are HEAD: a response ends with its head, whatever length that gives (RFC 9110, 9.3.2).
     heads_only: bool,
 }
@@ -98,6 +101,10 @@ impl ResponseParser {
     /// # Errors
     /// The bytes are not a response. The parser is then of no use until [`reset`](Self::reset).
     pub fn feed(&mut self, bytes: &[u8]) -> Result<(usize, Option<Response>), Garbage> {
+        let is_whole = self.known_response.is_some() && !self.is_within() && bytes.len() >= self.known_whole_bytes;
+        if is_whole && bytes.starts_with(&self.known) {
+            return Ok((self.known_whole_bytes, self.known_response));
+        }
         let mut used = 0;
         while used < bytes.len() {
             let rest = &bytes[used..];
@@ -142,9 +149,11 @@ impl ResponseParser {
             }
             if let Some((state, taken)) = begin(bytes)? {
                 self.known.clear();
+                self.known_response = None;
                 if taken <= KNOWN_BYTES_MAX {
                     self.known.extend_from_slice(&bytes[..taken]);
                     self.behind_known = state;
+                    (self.known_whole_bytes, self.known_response) = self.whole(taken, state);
                 }
                 return Ok((taken, self.enter(state)));
             }
@@ -159,6 +168,17 @@ impl ResponseParser {
             }
             None if bytes.len() >= capacity => Err(Garbage),
             None => Ok((bytes.len(), None)),
+        }
+    }
+
+    /// The response with a head of `head_bytes` and `state` behind it, and the bytes of both, if it has a length.
+    fn whole(&self, head_bytes: usize, state: State) -> (usize, Option<Response>) {
+        match state {
+            State::Fixed { response, left } if !self.heads_only => {
+                let whole = usize::try_from(left).ok().and_then(|body_bytes| head_bytes.checked_add(body_bytes));
+                (whole.unwrap_or(usize::MAX), Some(response))
+            }
+            _ => (0, None),
         }
     }
 

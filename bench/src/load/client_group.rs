@@ -14,7 +14,7 @@ use super::{
     schedule::{LATE_NS, Schedule},
     span::Ending,
     stages::Stages,
-    tally::{Arrival, Begun, Failure},
+    tally::{Arrival, Begun, Burst, Failure, Responded},
 };
 use crate::response::ResponseParser;
 use meter::Meter;
@@ -69,6 +69,8 @@ pub(super) struct ClientGroup<'load> {
     plain: Vec<u8>,
     decrypted: Vec<u8>,
     tally: Tally,
+    /// Responses of the present turn that are not in the tally yet.
+    burst: Burst,
     /// Requests with a response, and failed ones, those of the warm-up too: for the progress line.
     responses: u64,
     failed: u64,
@@ -78,6 +80,11 @@ pub(super) struct ClientGroup<'load> {
     /// Log in which each counted request is recorded.
     log: Option<LogSink>,
     start: Instant,
+    /// One reading of the clock serves all responses of a turn, and one all requests between two turns: the driver
+    /// takes and gives them together, and no request takes long to make.
+    batches: bool,
+    /// That reading, in nanoseconds since the start, once it was made.
+    read_ns: Option<u64>,
     timeout_ns: u64,
     interval_ns: u64,
     /// Requests meant for a time before this are not counted.
@@ -130,12 +137,15 @@ impl<'load> ClientGroup<'load> {
             plain: Vec::new(),
             decrypted: Vec::new(),
             tally,
+            burst: Burst::default(),
             responses: 0,
             failed: 0,
             unclosed_in_turn: 0,
             meter: Meter::new(warm_ns)?,
             log,
             start: Instant::now(),
+            batches: false,
+            read_ns: None,
             timeout_ns: nanoseconds(plan.timeout),
             interval_ns,
             warm_ns,
@@ -162,9 +172,11 @@ impl<'load> ClientGroup<'load> {
     /// The driver is unusable, or /proc.
     pub fn run<D: Driver>(mut self, driver: &mut D, start: Instant) -> io::Result<Tally> {
         self.start = start;
+        self.batches = D::BATCHES && self.plan.tls.is_none() && !self.plan.requests.content().is_templated;
         while self.running > 0 && !self.shared.stopped() {
             let now_ns = self.now_ns();
             self.measure(now_ns, false)?;
+            let now_ns = self.now_ns();
             self.expire(now_ns);
             self.dispatch(driver, now_ns);
             self.work_off(driver, now_ns);
@@ -174,7 +186,10 @@ impl<'load> ClientGroup<'load> {
                 log.flush(now_ns);
             }
             let timeout = self.wait();
+            self.read_ns = None;
             driver.turn(timeout, &mut self)?;
+            self.read_ns = None;
+            self.burst.count_in(&mut self.tally);
         }
         let now_ns = self.now_ns();
         self.measure(now_ns, true)?;
@@ -213,8 +228,13 @@ impl<'load> ClientGroup<'load> {
         }
     }
 
-    fn now_ns(&self) -> u64 {
-        nanoseconds(self.start.elapsed())
+    /// Nanoseconds since the start; where the driver batches, at the first call within a turn, or since the last.
+    fn now_ns(&mut self) -> u64 {
+        self.read_ns.unwrap_or_else(|| {
+            let now_ns = nanoseconds(self.start.elapsed());
+            self.read_ns = self.batches.then_some(now_ns);
+            now_ns
+        })
     }
 
     /// Returns the time that the driver may sleep: until the next timer, the next send or the end of the load, and zero
@@ -228,7 +248,7 @@ impl<'load> ClientGroup<'load> {
         let send_ns = self.next_send_ns().filter(|_| !self.free.is_empty());
         let end_ns = Some(self.end_ns).filter(|end_ns| !self.ended && *end_ns < u64::MAX);
         let next_ns = timer_ns.into_iter().chain(send_ns).chain(end_ns).min()?;
-        Some(Duration::from_nanos(next_ns.saturating_sub(self.now_ns())))
+        Some(Duration::from_nanos(next_ns).saturating_sub(self.start.elapsed()))
     }
 
     /// Puts a client on the list.
@@ -283,6 +303,7 @@ impl<'load> ClientGroup<'load> {
         if self.clients[index].is_idle() {
             return;
         }
+        self.burst.count_in(&mut self.tally);
         let now_ns = self.now_ns();
         let client = &mut self.clients[index];
         let steady = !client.hung;
@@ -296,7 +317,7 @@ impl<'load> ClientGroup<'load> {
             if intended_ns >= self.warm_ns {
                 self.tally.failed(failure, now_ns, steady);
                 if let Some(stages) = &mut self.tally.stages {
-                    stages.ended(intended_ns, now_ns, false);
+                    stages.ended(intended_ns, now_ns, false, 1);
                 }
                 self.record(index, request, Ended::Failed(failure), now_ns, None);
             }
@@ -403,7 +424,8 @@ impl<'load> ClientGroup<'load> {
         if request.begun.intended_ns >= self.warm_ns {
             let first_ns = Some(client.first_ns).filter(|first_ns| *first_ns > 0);
             let arrival = Arrival { now_ns, first_ns, steady: !client.hung };
-            self.tally.add_response(status, request.metrics, request.begun, arrival);
+            let response = Responded { status, metrics: request.metrics, begun: request.begun, arrival };
+            self.burst.push(response, &mut self.tally);
             self.record(index, request, Ended::Status(status), now_ns, Some(first_ns.unwrap_or(now_ns)));
         }
         let client = &mut self.clients[index];

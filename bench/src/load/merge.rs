@@ -172,7 +172,7 @@ fn count<R: BufRead>(
         seen.add(record, end_ns);
         if let Some(stages) = &mut stages {
             let success = matches!(record.ended, Ended::Status(200..300));
-            stages.ended(record.intended_ns, record.ended_ns, success);
+            stages.ended(record.intended_ns, record.ended_ns, success, 1);
         }
     })?;
     let records = seen.totals.records;

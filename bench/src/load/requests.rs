@@ -22,6 +22,8 @@ pub struct Requests {
     fingerprint: String,
     content: Content,
     batches: Vec<Batch>,
+    /// The bytes of all requests, if they are all the same.
+    sole: Option<Vec<u8>>,
 }
 
 #[derive(Debug)]
@@ -163,13 +165,23 @@ impl Requests {
         if batches.is_empty() {
             batches.push(Batch { bytes: Bytes::Fixed(b"\r\n".to_vec()), metrics: 0 });
         }
+        let sole = match (&openings[..], &batches[..]) {
+            ([paths], [Batch { bytes: Bytes::Fixed(rest), .. }]) if let [opening] = &paths[..] => {
+                opening.fixed().map(|opening| [opening, &rest[..]].concat())
+            }
+            _ => None,
+        };
         let fingerprint = format!("{count} bodies, {identities} identities, crc32 {sum:08x}");
-        Ok(Self { openings, fingerprint, content, batches })
+        Ok(Self { openings, fingerprint, content, batches, sole })
     }
 
     /// Appends the request of client `client` with batch `turn` to `buffer`, both taken round the numbers there are;
     /// gives the metrics in it.
     pub fn write(&self, client: usize, turn: usize, variables: &mut Variables<'_>, buffer: &mut Vec<u8>) -> u32 {
+        if let Some(bytes) = &self.sole {
+            buffer.extend_from_slice(bytes);
+            return self.batches[0].metrics;
+        }
         // Most loads have one path and no identities: a division is dearer than this look.
         let in_turn = |number: usize, count: usize| if count == 1 { 0 } else { number % count };
         let batch = &self.batches[in_turn(turn, self.batches.len())];

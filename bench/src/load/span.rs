@@ -71,11 +71,12 @@ impl Span {
         self.pending.bytes_sent += bytes;
     }
 
-    /// A response with 2xx came at `now_ns`; `steady`: for a client that never had to wait out a timeout.
-    pub fn succeeded(&mut self, metrics: u32, now_ns: u64, steady: bool) {
+    /// `count` responses with 2xx came at `now_ns` to requests with `metrics` altogether; `steady`: for clients that
+    /// never had to wait out a timeout.
+    pub fn succeeded(&mut self, count: u64, metrics: u64, now_ns: u64, steady: bool) {
         if now_ns < self.end_ns {
-            self.pending.successes += 1;
-            self.pending.metrics += u64::from(metrics);
+            self.pending.successes += count;
+            self.pending.metrics += metrics;
             self.reach(now_ns, steady);
         }
     }
@@ -149,8 +150,8 @@ mod tests {
     fn the_wait_for_hung_requests_is_no_part_of_the_span() {
         // 1,000 responses in a second; then only a hung client is left, which times out and makes its last ten.
         let mut span = Span::new(0, None);
-        (1..=1000).for_each(|index| span.succeeded(3, index * SECOND / 1000, index % 10 > 0 || index == 1000));
-        (0..10).for_each(|index| span.succeeded(3, 10 * SECOND + index, false));
+        (1..=1000).for_each(|index| span.succeeded(1, 3, index * SECOND / 1000, index % 10 > 0 || index == 1000));
+        (0..10).for_each(|index| span.succeeded(1, 3, 10 * SECOND + index, false));
         span.close(10 * SECOND + 10, Ending::Count);
         assert_eq!((span.length_ns(), span.counts().successes, span.counts().metrics), (SECOND, 1000, 3000));
     }
@@ -159,7 +160,7 @@ mod tests {
     fn a_span_of_some_time_counts_what_came_in_it() {
         let mut span = Span::new(SECOND, Some(3 * SECOND));
         for now_ns in [SECOND, 2 * SECOND, 3 * SECOND - 1, 3 * SECOND, 9 * SECOND] {
-            span.succeeded(1, now_ns, false);
+            span.succeeded(1, 1, now_ns, false);
         }
         span.close(9 * SECOND, Ending::Time);
         assert_eq!((span.length_ns(), span.counts().successes), (2 * SECOND, 3));
@@ -168,7 +169,7 @@ mod tests {
     #[test]
     fn a_stop_ends_a_span_of_some_time() {
         let mut span = Span::new(0, Some(60 * SECOND));
-        span.succeeded(1, SECOND, true);
+        span.succeeded(1, 1, SECOND, true);
         span.close(5 * SECOND, Ending::Stopped);
         assert_eq!((span.length_ns(), span.counts().successes), (5 * SECOND, 1), "an outage is part of it");
     }
@@ -184,8 +185,8 @@ mod tests {
     #[test]
     fn the_spans_of_threads_add_up() {
         let (mut one, mut other) = (Span::new(0, None), Span::new(0, None));
-        one.succeeded(1, SECOND, true);
-        other.succeeded(1, 2 * SECOND, true);
+        one.succeeded(1, 1, SECOND, true);
+        other.succeeded(1, 1, 2 * SECOND, true);
         one.close(SECOND, Ending::Count);
         other.close(2 * SECOND, Ending::Count);
         one.merge(&other);

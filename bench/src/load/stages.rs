@@ -91,14 +91,14 @@ impl Stages {
         self.at(intended_ns).begun += 1;
     }
 
-    /// Counts the end of a request meant for `intended_ns`, at `now_ns`: a response with 2xx, or not.
-    pub fn ended(&mut self, intended_ns: u64, now_ns: u64, success: bool) {
+    /// Counts the end of `count` requests meant for `intended_ns`, at `now_ns`: responses with 2xx, or not.
+    pub fn ended(&mut self, intended_ns: u64, now_ns: u64, success: bool, count: u64) {
         let counts = self.at(intended_ns);
-        counts.requests += 1;
+        counts.requests += count;
         if success {
-            counts.latency.saturating_record(now_ns.saturating_sub(intended_ns));
+            counts.latency.saturating_record_n(now_ns.saturating_sub(intended_ns), count);
             let last = self.at(now_ns);
-            last.in_time += u64::from(now_ns < last.stage.end_ns);
+            last.in_time += if now_ns < last.stage.end_ns { count } else { 0 };
         }
     }
 
@@ -137,7 +137,7 @@ mod tests {
             [(0, S / 2, true), (S / 2, S + 1, true), (S - 1, 3 * S, true), (S, S + 2, false), (2 * S, 2 * S + 1, true)]
         {
             stages.begun(intended_ns);
-            stages.ended(intended_ns, now_ns, success);
+            stages.ended(intended_ns, now_ns, success, 1);
         }
         let mut other = stages.clone();
         stages.close(S + S / 4, |from_ns, to_ns| from_ns / S + (to_ns + 1 - from_ns) / S);

@@ -3,6 +3,7 @@
 
 use super::{intervals::Intervals, span::Span, stages::Stages};
 use hdrhistogram::Histogram;
+use std::mem;
 
 /// Why a request got no response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,6 +137,41 @@ pub struct Arrival {
     pub steady: bool,
 }
 
+/// A response, as far as it is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Responded {
+    pub status: u16,
+    pub metrics: u32,
+    pub begun: Begun,
+    pub arrival: Arrival,
+}
+
+/// Responses in a row that do not differ, to be counted together: those of one turn to requests that were sent
+/// together.
+#[derive(Debug, Default)]
+pub(super) struct Burst {
+    response: Option<Responded>,
+    count: u32,
+}
+
+impl Burst {
+    /// Adds a response, and counts those before it in `tally` if it differs from them.
+    pub fn push(&mut self, response: Responded, tally: &mut Tally) {
+        if self.response != Some(response) {
+            self.count_in(tally);
+            self.response = Some(response);
+        }
+        self.count += 1;
+    }
+
+    /// Counts all that were added.
+    pub fn count_in(&mut self, tally: &mut Tally) {
+        if let Some(response) = self.response.take() {
+            tally.add_responses(&response, mem::take(&mut self.count));
+        }
+    }
+}
+
 pub(super) fn histogram() -> Histogram<u64> {
     let Ok(histogram) = Histogram::new_with_bounds(1, LATENCY_NS_MAX, SIGNIFICANT_DIGITS) else {
         unreachable!("the bounds are constants that a histogram accepts")
@@ -189,32 +225,39 @@ impl Tally {
 
     /// Counts the response to a request. `status` has three digits at most.
     pub fn add_response(&mut self, status: u16, metrics: u32, begun: Begun, arrival: Arrival) {
-        let Arrival { now_ns, first_ns, steady } = arrival;
-        self.statuses[usize::from(status)] += 1;
+        self.add_responses(&Responded { status, metrics, begun, arrival }, 1);
+    }
+
+    /// Counts `count` responses that do not differ.
+    pub(super) fn add_responses(&mut self, response: &Responded, count: u32) {
+        let &Responded { status, metrics, begun, arrival: Arrival { now_ns, first_ns, steady } } = response;
+        self.statuses[usize::from(status)] += u64::from(count);
         let interval = self.intervals.at(now_ns);
-        interval.requests += 1;
+        interval.requests += u64::from(count);
         let latency_ns = now_ns.saturating_sub(begun.intended_ns);
         let success = matches!(status, 200..300);
         if let Some(stages) = &mut self.stages {
-            stages.ended(begun.intended_ns, now_ns, success);
+            stages.ended(begun.intended_ns, now_ns, success, u64::from(count));
         }
         if success {
-            self.metrics += u64::from(metrics);
-            self.span.succeeded(metrics, now_ns, steady);
-            interval.latency.saturating_record(latency_ns);
-            self.latency.saturating_record(latency_ns);
+            let metrics = u64::from(metrics) * u64::from(count);
+            self.metrics += metrics;
+            self.span.succeeded(u64::from(count), metrics, now_ns, steady);
+            interval.latency.saturating_record_n(latency_ns, count);
+            let count = u64::from(count);
+            self.latency.saturating_record_n(latency_ns, count);
             let whole_ns = now_ns.saturating_sub(begun.start_ns);
             if let Some(raw) = &mut self.raw {
-                raw.saturating_record(whole_ns);
+                raw.saturating_record_n(whole_ns, count);
             }
             if let Some(first_ns) = first_ns {
-                self.first_piece.saturating_record(first_ns.saturating_sub(begun.start_ns));
-                self.pieced.saturating_record(whole_ns);
+                self.first_piece.saturating_record_n(first_ns.saturating_sub(begun.start_ns), count);
+                self.pieced.saturating_record_n(whole_ns, count);
             }
         } else {
             self.span.reach(now_ns, steady);
             if let Some(latency) = self.other(status) {
-                latency.saturating_record(latency_ns);
+                latency.saturating_record_n(latency_ns, u64::from(count));
             }
         }
     }
@@ -397,6 +440,36 @@ mod tests {
         respond(&mut tally, 200, 1, 0);
         assert_eq!(tally.latency.len(), 2);
         assert!(tally.latency.max() >= LATENCY_NS_MAX);
+    }
+
+    #[test]
+    fn a_burst_counts_as_its_responses_one_by_one() {
+        let (begun, piece) = (Begun { intended_ns: 5, start_ns: 7 }, Some(8));
+        let response = |status, metrics, arrival| Responded { status, metrics, begun, arrival };
+        let same = [response(200, 3, at(900)); 5];
+        let others = [
+            response(200, 2, at(900)),
+            response(429, 2, at(900)),
+            response(429, 2, at(900)),
+            response(200, 2, Arrival { first_ns: piece, ..at(900) }),
+            response(200, 2, Arrival { first_ns: piece, ..at(900) }),
+            response(200, 2, at(1_000_000_000)),
+        ];
+        let (mut single, mut together, mut burst) = (closed(), closed(), Burst::default());
+        (single.raw, together.raw) = (Some(histogram()), Some(histogram()));
+        for one in same.into_iter().chain(others) {
+            single.add_response(one.status, one.metrics, one.begun, one.arrival);
+            burst.push(one, &mut together);
+        }
+        assert_eq!(together.requests(), 10, "the last one waits for its like");
+        burst.count_in(&mut together);
+        burst.count_in(&mut together);
+        assert_eq!((together.requests(), together.metrics), (11, 15 + 2 * 4));
+        let text = |tally: &mut Tally| {
+            tally.span.close(2_000_000_000, crate::load::span::Ending::Count);
+            format!("{tally:?}")
+        };
+        assert_eq!(text(&mut together), text(&mut single));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The scripts in perf/ on programs made for it: a binary that is replaced while it runs, one without symbols, a
-# recording of another build, a thread that is blocked all the time, a perf that cannot be run. shellcheck
-# source=prologue.bash
+# recording of another build, a thread that is blocked all the time, a perf that cannot be run; and on a server under
+# load: what stands in a picture's title, and that the two tables of stat.sh agree.
+# shellcheck source=prologue.bash
 source "$(dirname "${BASH_SOURCE[0]}")/prologue.bash"
 cd "$root"
 
@@ -11,14 +12,14 @@ usage: check_perf.sh
 
 Needs perf, with permission to record (exit code 3 without), and a C compiler.
 
-environment: BINARIES  a directory with load_test and flamegraph, built already
+environment: BINARIES  a directory with metricstream, load_test and flamegraph, built already
 
 exit code: 0 all as expected, 1 not, 3 not permitted here
 HELP
 }
 no_arguments "$@"
 
-need_binaries load_test flamegraph
+need_binaries metricstream load_test flamegraph
 BINARIES=$(realpath "$BINARIES")
 export BINARIES
 
@@ -113,6 +114,35 @@ check 'that says so' has 'another build' "$work/stderr"
 PERF=/nonexistent run perf/flamegraph.sh --seconds 1 "$pid"
 check 'a PERF that cannot be run is wrong use' test "$code" = 2
 check 'and not the fault of the kernel' has 'PERF=/nonexistent' "$work/stderr"
+
+rm -rf "$PERF_OUT"
+
+run perf/flamegraph.sh --smoke
+commit=$(git rev-parse --short HEAD 2>/dev/null) || commit=nogit
+check 'a title has commit, load and samples' \
+    grep -qE "MetricsStream ${commit}[^,<]*, on-CPU, [^<]*load -c 16, [0-9]+ samples<" "$PERF_OUT"/*-on-cpu.svg
+rm -rf "$PERF_OUT"
+
+# Two threads, one of which never runs: what perf counts and what /proc says must be the same work. The hypervisor's
+# share is in the clock of the first alone.
+spin
+run perf/stat.sh --seconds 2 "$pid"
+cat >"$work/agree.py" <<'PY'
+import re, sys
+text = open(sys.argv[1]).read()
+def counted(event):
+    return float(re.search(r"([0-9.,]+)\s+(?:msec\s+)?" + event, text)[1].replace(",", ""))
+threads = re.findall(r"^(\S+) +([0-9.]+) +[0-9.]+ +[0-9.]+ +([0-9]+) +([0-9]+) +-$", text, re.M)
+rows, everything = [row for row in threads if row[0] != "all"], next(row for row in threads if row[0] == "all")
+assert len(rows) == 2, text
+for column in (1, 2, 3):
+    assert abs(sum(float(row[column]) for row in rows) - float(everything[column])) <= 0.1 * len(rows), text
+assert 0.5 * counted("task-clock") <= float(everything[1]) <= 1.02 * counted("task-clock") + 10, text
+if "context-switches" in text:
+    # What is counted between the two readings of /proc and perf's own begin and end.
+    assert abs(counted("context-switches") - int(everything[2]) - int(everything[3])) <= 5, text
+PY
+check 'both tables of stat.sh agree' python3 "$work/agree.py" "$PERF_OUT"/*-stat.txt
 
 printf '%d failed\n' "$failures"
 ((failures == 0))

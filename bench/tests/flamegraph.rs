@@ -210,6 +210,12 @@ fn a_thread_blocked_all_the_time_is_drawn_off_cpu() {
 }
 
 #[test]
+fn the_title_of_a_picture_ends_with_its_samples() {
+    let svg = printed(&["draw", "--title", "MetricsStream 1a2b3c4, load -c 64"], "a;f 40\na;g 2\n");
+    assert!(svg.contains(">MetricsStream 1a2b3c4, load -c 64, 42 samples<"), "{svg}");
+}
+
+#[test]
 fn blocked_and_waiting_for_a_core_differ_by_colour() {
     let svg = printed(&["draw", "--palette", "waiting", "--unit", "us"], "a;f;[blocked] 5\na;f;[waits for a core] 5\n");
     let [red, _, blue] = colour(&svg, "[blocked]");

@@ -44,6 +44,17 @@ fn a_name_is_tried_at_each_of_its_addresses() {
 }
 
 #[test]
+fn a_scheme_in_capitals_reaches_the_server() {
+    let port = server(|mut stream, _| {
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        while read_request(&mut reader) && stream.write_all(OK.as_bytes()).is_ok() {}
+    });
+    let url = format!("HTTP://127.0.0.1:{port}/");
+    let output = given(&["--url", &url, "-c", "2", "-n", "5", "--format", "json"]);
+    assert_eq!(report(&output)["successes"], json!(10), "{output:?}");
+}
+
+#[test]
 fn what_is_missing_is_named_by_the_flag_that_works() {
     let output = given(&["--url", "http://127.0.0.1:1/", "-d", "1s"]);
     let said = String::from_utf8(output.stderr).unwrap();

@@ -11,6 +11,8 @@ Makes logs of 1,000 series x 10,000 samples (plain, sealed, compressed: 3.1 GB i
 runs benchmark_query on one thread over them and query_duckdb.sh --time on one thread and on two, and writes text and
 raw data to perf/runs/<date>-<host>-<kernel>/ with command, commit and machine in query.json. Takes some five minutes
 on an idle machine.
+
+environment: BINARIES  a directory with metricstream and benchmark_query, built for release already
 HELP
 }
 
@@ -26,8 +28,8 @@ while (($# > 0)); do
     esac
 done
 cd "$root"
-cargo build --release --locked --workspace --bin metricstream --bin benchmark_query
-export BINARIES=target/release
+need_binaries metricstream benchmark_query
+export BINARIES
 
 base=perf/runs/$(date -u +%F)-$host-$(uname -r) run=
 for number in '' .2 .3 .4 .5 .6 .7 .8 .9; do

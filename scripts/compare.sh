@@ -7,7 +7,7 @@ usage() {
     cat <<'HELP'
 usage: compare.sh [--no-install] [OPTION…]
 
-Builds the release binaries, installs the peers that are missing from Debian's packages (nginx-light,
+Installs the peers that are missing from Debian's packages (nginx-light,
 victoria-metrics, influxdb, wrk), and runs `compare` with the options given; its help follows. A peer that cannot be
 had is skipped, and the report says so.
 
@@ -15,6 +15,9 @@ had is skipped, and the report says so.
   --smoke       implies --no-install: a few seconds, to see that all of it works
 
 perf/runs/README.md says how to read what it stores.
+
+environment: BINARIES  a directory with compare, metricstream, floor and load_test, built for release already (default:
+             those of this tree, which it builds)
 
 HELP
 }
@@ -30,15 +33,15 @@ for option in "$@"; do
     esac
 done
 
-compare=${CARGO_TARGET_DIR:-target}/release/compare
+compare=${BINARIES:-$(release_directory)}/compare
 if ((help)); then
     usage
     [[ ! -x $compare ]] || exec "$compare" --help
     printf 'The options of compare follow here once it is built.\n'
     exit 0
 fi
-# The load generator of the run is the one of this tree, and so are the servers.
-cargo build --release --quiet --workspace --bin metricstream --bin compare --bin floor --bin load_test
+need_binaries metricstream compare floor load_test
+compare=$BINARIES/compare
 
 as_root() {
     if (($(id -u) == 0)); then "$@"; else sudo -n "$@"; fi

@@ -67,6 +67,11 @@ install_package() {
 # release.
 need_binaries() {
     [[ -z ${BINARIES:-} ]] || return 0
-    (cd "$root" && cargo build --release --quiet --workspace "${@/#/--bin=}")
-    BINARIES=${CARGO_TARGET_DIR:-$root/target}/release
+    (cd "$root" && cargo build --release --quiet --locked --workspace "${@/#/--bin=}")
+    BINARIES=$(release_directory)
+}
+
+# usage: release_directory: prints where cargo puts what it builds for release.
+release_directory() {
+    printf '%s\n' "${CARGO_TARGET_DIR:-$root/target}/release"
 }

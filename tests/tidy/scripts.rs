@@ -1,4 +1,4 @@
-//! The shell scripts: each can be parsed, has a help, and stands in the index.
+//! The shell scripts: each can be parsed, has a help, stands in the index, and finds programs in one way.
 
 use std::process::{Command, Stdio};
 
@@ -40,6 +40,32 @@ fn each_script_says_how_it_is_used() {
         }
     }
     no_findings("scripts without a help on standard output that begins with `usage: NAME`:", &findings);
+}
+
+/// Ways to name where cargo puts programs.
+const BUILT: [&str; 4] = ["target/release", "target/debug", "target}/release", "target/{release"];
+/// The files that turn `BINARIES` into a directory.
+const FINDERS: [&str; 3] = ["scripts/prologue.bash", "scripts/torture.bash", "perf/perf.bash"];
+
+#[test]
+fn scripts_find_programs_by_the_variable_binaries() {
+    let mut findings = Vec::new();
+    for file in tree::files(&[".sh", ".bash"]) {
+        let is_finder = FINDERS.contains(&file.path.as_str());
+        if !is_finder && let Some(name) = BUILT.iter().find(|name| file.text.contains(**name)) {
+            findings.push(format!("{}: {name}", file.path));
+        }
+        let uses = file.text.contains("need_binaries ") || file.text.contains("build_torture");
+        let is_said = file.text.contains("\nenvironment: BINARIES ");
+        if file.path.ends_with(".sh") && uses != is_said {
+            findings.push(format!("{}: BINARIES is {}", file.path, if uses { "not in its help" } else { "not used" }));
+        }
+    }
+    no_findings("scripts that do not find their programs by BINARIES alone:", &findings);
+    for finder in FINDERS {
+        let text = std::fs::read_to_string(tree::root().join(finder)).unwrap();
+        assert!(text.contains("${BINARIES:-"), "{finder} takes BINARIES before what cargo builds");
+    }
 }
 
 #[test]

@@ -41,6 +41,19 @@ def ratio(scenario, subject, other, name=CPU):
     return median([these[round_][name] / those[round_][name] for round_ in these.keys() & those.keys()])
 
 
+# A virtual core that its host does not run is away for 26 ms and more; nothing here takes a third of that.
+STALL_US = 10_000
+
+
+def undisturbed_ratio(scenario, subject, other, name):
+    """Ratio of the medians of those rounds in which 99.9 % of the requests met no stall of the host. A stall hits half
+    of all rounds, of whichever subject, so that a median of ratios within rounds says whom it hit."""
+    rounds = [[measured for measured in cells[scenario, which].values() if measured["p999_us"] < STALL_US]
+              for which in (subject, other)]
+    these, those = (median([measured[name] for measured in of_one]) for of_one in rounds)
+    return these / those if these and those else None
+
+
 rows = []
 
 
@@ -93,6 +106,8 @@ for driver in ("io_uring", "epoll"):
     for percentile in ("p99_us", "p999_us"):
         found = ratio("paced", f"metricstream-{driver}", "nginx", percentile)
         goal("P10", f"500 connections, 20,000/s, {driver}: {percentile[:-3]} over nginx", 1.0, found)
+        found = undisturbed_ratio("paced", f"metricstream-{driver}", "nginx", percentile)
+        goal("P10", f"the same where the host stalled neither, {driver}: {percentile[:-3]}", 1.0, found)
 goal("P11", "one connection: p50 over the floor", 1.05, ratio("c1", OURS, "floor-io_uring", "p50_us"))
 goal("P11", "one connection: CPU over nginx", 1.0, ratio("c1", OURS, "nginx"))
 goal("P12", "a connection per request: CPU over nginx", 0.75, ratio("fresh", OURS, "nginx"))

@@ -71,6 +71,29 @@ need_binaries() {
     BINARIES=$(release_directory)
 }
 
+# usage: commit_of_binaries NAME…: prints the commit of the sources that these programs in $BINARIES were built from,
+# with a + where they had changes that are not committed. Ends the script if a source is newer than its program: what
+# is measured would not be what the tree says. Cargo lists the sources in a file beside each program.
+commit_of_binaries() {
+    local program depends directory source sources commits=()
+    for program in "${@/#/$BINARIES/}"; do
+        depends=$program.d
+        if [[ ! -e $depends ]]; then
+            commits+=("not known, as $depends is missing")
+            continue
+        fi
+        read -ra sources < <(sed 's/^[^:]*: //' "$depends")
+        for source in "${sources[@]}"; do
+            [[ -e $source ]] || die 1 "$program was built from $source, which is gone: build it again"
+            [[ ! $source -nt $program ]] || die 1 "$program is older than $source: build it again"
+        done
+        directory=$(dirname "${sources[0]}")
+        commits+=("$(git -C "$directory" rev-parse HEAD)$(
+            git -C "$directory" diff --quiet HEAD -- . || printf '+')")
+    done
+    printf '%s\n' "${commits[@]}" | sort -u
+}
+
 # usage: release_directory: prints where cargo puts what it builds for release.
 release_directory() {
     printf '%s\n' "${CARGO_TARGET_DIR:-$root/target}/release"

@@ -14,7 +14,8 @@ sign test at 95 %. load_test's is that of its thread in the measured part, by it
 stands beside it, and includes the search for the server's process and the checksum of its own file. wrk's is that of
 its process, which does nothing else. The goal is 0.70.
 
-Exit code: 0 at the goal, 1 above it, 2 wrong use.
+The commit that both were built from stands above; programs older than their sources are refused.
+Exit code: 0 at the goal, 1 above it or refused, 2 wrong use.
 
 environment: BINARIES  a directory with floor and load_test, built for release already
 HELP
@@ -27,6 +28,8 @@ pairs=${1:-10} seconds=${2:-3}
 install_package wrk wrk
 need_tools "Debian's package wrk" wrk
 need_binaries floor load_test
+built_from=$(commit_of_binaries floor load_test)
+printf 'programs built from: %s\n' "${built_from//$'\n'/, }"
 exec python3 - "$BINARIES" "$pairs" "$seconds" "$root/bench/src/compare/wrk.lua" <<'PY'
 import json, math, os, pathlib, random, statistics, subprocess, sys, tempfile
 

@@ -1,8 +1,9 @@
 //! The driver over the network of a simulated machine: the third that the contract holds for.
 //!
 //! Each turn checks what every connection is ready for, in an order that the machine draws. What the kernel's drivers
-//! meet only now and then is drawn too: completions that come late, receives that find no buffer free, and for half of
-//! the connections bytes that had been received when their pause began, as on io_uring.
+//! meet only now and then is drawn too: completions that come late, receives that find no buffer free, for half of the
+//! connections bytes that had been received when their pause began, as on io_uring, and for half of them sends that end
+//! before the next turn, as on epoll.
 #![allow(clippy::cast_possible_truncation)] // A machine of 64 bits.
 
 use crate::{
@@ -63,6 +64,8 @@ struct Connection {
     is_paused: bool,
     /// Bytes go on being received when it is paused.
     keeps: bool,
+    /// A send that ends at once is reported before the next turn.
+    sends_at_once: bool,
     kept: Vec<u8>,
     /// Bytes that were to be kept had to be dropped.
     is_out_of_memory: bool,
@@ -81,6 +84,7 @@ impl Connection {
             stage,
             is_paused: false,
             keeps: net::draw(2) == 0,
+            sends_at_once: net::draw(2) == 0,
             kept: Vec::new(),
             is_out_of_memory: false,
             has_ended: false,
@@ -132,22 +136,33 @@ impl Connection {
         true
     }
 
-    /// Gives the machine as much of the send in flight as it takes. Returns true if that is a part of it.
-    fn transmit(&mut self) -> bool {
-        let (Some(sending), Some(stream)) = (&mut self.sending, &mut self.stream) else { return false };
+    /// Gives the machine as much of the send in flight as it takes.
+    fn transmit(&mut self, counters: &mut Counters) {
+        let (Some(sending), Some(stream)) = (&mut self.sending, &mut self.stream) else { return };
         if sending.taken < sending.buffer.len() {
             match stream.write(&sending.buffer[sending.taken..]) {
-                Ok(bytes) => sending.taken += bytes,
+                Ok(bytes) => {
+                    counters.short_sends += u64::from(sending.taken == 0 && bytes < sending.buffer.len());
+                    sending.taken += bytes;
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => {
                     self.ending.get_or_insert(Cause::Error(error));
-                    return false;
+                    return;
                 }
             }
         }
-        let is_whole = sending.taken == sending.buffer.len();
         self.shut_down_if_sent();
-        !is_whole
+    }
+
+    /// Reports a send that has ended.
+    fn report_sent<H: Handler>(&mut self, token: Token, handler: &mut H) {
+        if self.ending.is_none()
+            && let Some(mut sending) = self.sending.take_if(|sending| sending.taken == sending.buffer.len())
+        {
+            sending.buffer.clear();
+            handler.sent(token, sending.buffer);
+        }
     }
 
     fn shut_down_if_sent(&mut self) {
@@ -213,16 +228,11 @@ impl Connection {
         if self.ending.is_some() || !self.begin(token, handler) {
             return;
         }
-        let had_sent = self.sending.as_ref().map(|sending| sending.taken);
-        let is_short = self.transmit();
-        counters.short_sends += u64::from(is_short && had_sent == Some(0));
+        self.transmit(counters);
         if self.ending.is_some() {
             return;
         }
-        if let Some(mut sending) = self.sending.take_if(|sending| sending.taken == sending.buffer.len()) {
-            sending.buffer.clear();
-            handler.sent(token, sending.buffer);
-        }
+        self.report_sent(token, handler);
         self.deliver_kept(token, buffer.len(), handler);
         if net::lacks_buffers() {
             counters.buffers_exhausted += 1;
@@ -373,6 +383,19 @@ impl Driver for SimDriver {
         tokens.rotate_left(first);
         tokens.into_iter().for_each(|token| self.serve(token, handler));
         Ok(())
+    }
+
+    fn report_sent<H: Handler>(&mut self, handler: &mut H) {
+        let tokens: Vec<Token> = self.connections.tokens().collect();
+        for token in tokens {
+            if let Some(connection) = self.connections.get_mut(token)
+                && connection.sends_at_once
+                && connection.readiness().is_writable
+            {
+                connection.transmit(&mut self.counters);
+                connection.report_sent(token, handler);
+            }
+        }
     }
 
     fn connect(&mut self, peer: &Endpoint) -> io::Result<Token> {

@@ -7,6 +7,7 @@ use crate::{
     options::{Http, Kind, Options},
 };
 use host::thread;
+use log::AckLevel;
 use machine::{
     Random,
     net::{Shutdown, TcpStream, now_ns},
@@ -19,12 +20,16 @@ use std::{
 
 /// The longest wait for a response, or for the server to take bytes in.
 const WAIT: Duration = Duration::from_secs(40);
+/// The same where nothing takes time but the calls of the machine, which take less than a microsecond.
+const PROMPT_WAIT: Duration = Duration::from_millis(200);
 /// Connections that a client opens at most.
 const CONNECTIONS_MAX: u32 = 500;
 /// Bytes of white space behind a batch, at most.
 const PADDING_BYTES_MAX: u64 = 30_000;
 /// Bytes of a piece of a dripping client.
 const DRIP_BYTES_MAX: u64 = 200;
+/// Bytes of a piece of a pipeline that is not sent at once.
+const PIECE_BYTES_MAX: u64 = 4_000;
 
 pub struct Client {
     pub kind: Kind,
@@ -37,6 +42,8 @@ pub struct Client {
     pub http: Http,
     /// Everything has to be acknowledged in the end.
     pub is_calm: bool,
+    /// No thread is delayed, either.
+    pub is_prompt: bool,
 }
 
 /// A request on its way.
@@ -72,7 +79,8 @@ impl Client {
                 thread::sleep(Duration::from_millis(100));
                 continue;
             };
-            let _ = (stream.set_read_timeout(Some(WAIT)), stream.set_write_timeout(Some(WAIT)));
+            let wait = if self.is_prompt { PROMPT_WAIT } else { WAIT };
+            let _ = (stream.set_read_timeout(Some(wait)), stream.set_write_timeout(Some(wait)));
             left = left.saturating_sub(self.talk(stream, left));
         }
     }
@@ -89,11 +97,12 @@ impl Client {
             let burst = match self.kind {
                 Kind::Pipelining => self.random.between(2, 6),
                 Kind::Resetting => self.random.between(1, 4),
+                Kind::Overfilling => self.random.between(5, 10),
                 Kind::Flooding => self.random.between(5, 40),
                 _ => 1,
             };
-            let mut requests: Vec<Request> = (0..burst).map(|_| self.request(connection)).collect();
-            let resets = self.kind == Kind::Resetting && self.random.below(3) == 0;
+            let mut requests: Vec<Request> = (0..burst).map(|place| self.request(connection, place)).collect();
+            let resets = matches!(self.kind, Kind::Resetting | Kind::Overfilling) && self.random.below(3) == 0;
             if resets && !self.is_calm {
                 self.reset(&mut stream, &mut requests);
                 return done;
@@ -123,22 +132,31 @@ impl Client {
         done
     }
 
-    /// The next request, which is in the book from now on.
-    fn request(&mut self, connection: usize) -> Request {
+    /// The next request, at a place of its burst. It is in the book from now on.
+    fn request(&mut self, connection: usize, place: u64) -> Request {
         if self.random.below(12) == 0 {
             let path = self.random.pick(&["/health", "/ready", "/nothing"]);
             let bytes = format!("GET {path} HTTP/1.1\r\nHost: sim\r\n\r\n").into_bytes();
             return Request { bytes, batch: None, is_charged: false, charge: None };
         }
-        let level = self.options.levels.draw(&mut self.random);
+        let level = match self.kind {
+            // Its response takes the longest.
+            Kind::Overfilling if place == 0 => AckLevel::Fsync,
+            _ => self.options.levels.draw(&mut self.random),
+        };
         let shared = Shared::clone(&self.book);
         let mut book = locked(&shared);
         let text = book.write(&mut self.random, self.options.lines_max, self.options.pad_max);
         let lines = String::from_utf8_lossy(&text).trim_end().replace('\n', ",");
         let mut body = format!("{{\"metrics\":[{lines}]}}");
-        if matches!(self.kind, Kind::Pipelining | Kind::Resetting) && self.random.below(3) == 0 {
-            // More than a connection may keep while responses are outstanding.
-            body.push_str(&" ".repeat(self.random.below(PADDING_BYTES_MAX) as usize));
+        let padding_bytes_min = match self.kind {
+            Kind::Pipelining | Kind::Resetting if self.random.below(3) == 0 => Some(0),
+            // Together more than a connection may keep while responses are outstanding.
+            Kind::Overfilling => Some(PADDING_BYTES_MAX / 2),
+            _ => None,
+        };
+        if let Some(bytes_min) = padding_bytes_min {
+            body.push_str(&" ".repeat(self.random.between(bytes_min, PADDING_BYTES_MAX) as usize));
         }
         let is_malformed = self.kind == Kind::Malformed && self.random.below(2) == 0;
         if is_malformed {
@@ -170,14 +188,21 @@ impl Client {
     fn send(&mut self, stream: &mut TcpStream, requests: &mut [Request]) -> bool {
         self.note_sent(requests);
         let bytes = requests.iter().map(|request| &request.bytes[..]).collect::<Vec<_>>().concat();
+        // So that some of it arrives while responses to what came before are outstanding.
+        let is_in_pieces = self.kind == Kind::Pipelining && self.random.below(2) == 0;
         let mut rest = &bytes[..];
         while !rest.is_empty() {
             let mut length = rest.len();
             if self.kind == Kind::Dripping {
                 length = length.min(self.random.between(1, DRIP_BYTES_MAX) as usize);
                 thread::sleep(Duration::from_micros(self.random.below(30_000)));
+            } else if is_in_pieces {
+                length = length.min(self.random.between(1, PIECE_BYTES_MAX) as usize);
+                thread::sleep(Duration::from_micros(self.random.below(200)));
             }
-            if stream.write_all(&rest[..length]).is_err() {
+            if let Err(error) = stream.write_all(&rest[..length]) {
+                let is_late = self.is_calm && error.kind() == ErrorKind::WouldBlock;
+                assert!(!is_late, "nothing is taken in for as long as it may take");
                 return false;
             }
             rest = &rest[length..];
@@ -259,7 +284,7 @@ fn read_response(stream: &mut TcpStream, received: &mut Vec<u8>, is_calm: bool) 
         }
         match stream.read(&mut buffer) {
             Err(error) if error.kind() == ErrorKind::WouldBlock && is_calm => {
-                panic!("there is no response within {WAIT:?}")
+                panic!("there is no response for as long as it may take")
             }
             Ok(0) | Err(_) => return None,
             Ok(bytes) => received.extend_from_slice(&buffer[..bytes]),

@@ -104,8 +104,10 @@ pub enum Kind {
     Whole,
     /// In small pieces, with pauses.
     Dripping,
-    /// Several requests before it reads the responses.
+    /// Several requests before it reads the responses, at once or in pieces.
     Pipelining,
+    /// More requests than its connection may keep while it waits for the first response. It resets some connections.
+    Overfilling,
     /// It resets some connections: before the end of a request, or before it reads the response.
     Resetting,
     /// It ends its direction before it reads.
@@ -120,10 +122,11 @@ pub enum Kind {
     Chunked,
 }
 
-const KINDS: [Kind; 9] = [
+const KINDS: [Kind; 10] = [
     Kind::Whole,
     Kind::Dripping,
     Kind::Pipelining,
+    Kind::Overfilling,
     Kind::Resetting,
     Kind::HalfClosing,
     Kind::SlowReading,
@@ -292,6 +295,10 @@ impl Options {
             self.ends_after = Some((random.pick(&["sync begins", "send", "write"]), 8));
             self.endings = (0..random.between(1, 3)).map(|_| random.pick(&[Ending::PowerCut, Ending::Kill])).collect();
             (self.levels, self.faults.slow_sync) = (Levels([0, 1, 3]), 20_000);
+        }
+        if self.http.as_ref().is_some_and(|http| http.kinds.contains(&Kind::Overfilling)) {
+            // Nothing waits long enough for a connection to be full, otherwise.
+            self.faults.slow_sync = 20_000;
         }
         self.faults.net_delay = rate(random, &[0, 6_000, 30_000]);
         for (chance, rates) in [

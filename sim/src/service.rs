@@ -20,7 +20,7 @@ use metricstream::{
     query_pool::{Engine, Failure, Pool, PoolSetup, Prepared, RawQuery, Share},
     service::{Service, Shared},
     shard::{self, ShardMessage, ShardSetup},
-    stats::{Counters, QueryStatus, Rejection, Report, ReportRequest},
+    stats::{Closed, Counters, QueryStatus, Rejection, Report, ReportRequest},
 };
 use rate::{ClientKeys, Limiter, LimiterSetup, event_ring};
 use reactor::{DriverConfig, sim::SimDriver};
@@ -278,6 +278,7 @@ fn client(life: &mut Life, http: &Http, number: u64) -> impl FnOnce() + Send + '
         options: life.options.clone(),
         http: http.clone(),
         is_calm: life.is_calm,
+        is_prompt: life.is_calm && life.options.faults.delay == 0,
     };
     || client.run()
 }
@@ -306,6 +307,11 @@ fn rest(life: &Life, reactors: &Reactors, status: &LogStatus) {
     );
     let sum = stored + counters.rejected() + counters.shed();
     assert_eq!(counters.batches_received, sum, "what was received is not the sum of what became of it");
+    if life.is_calm {
+        // A connection that is forgotten ends so, and its client begins another.
+        let timed_out = [Closed::SendTimeout, Closed::ReceiveTimeout].map(|of| counters.connections_closed[of as usize]);
+        assert_eq!(timed_out, [0, 0], "connections are closed by timeouts of sends and receives, without faults");
+    }
     let over_rate = locked(&life.book).charges.iter().filter(|charge| charge.fate == limiter::Fate::OverRate).count();
     let refused = counters.batches_rejected[Rejection::RateLimited as usize];
     assert!(refused >= over_rate as u64, "{over_rate} requests were over the rate, and {refused} are counted");

@@ -301,6 +301,7 @@ impl State {
     }
 
     pub fn receive(&mut self, id: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let window_bytes = self.net.window_bytes;
         let end = self.arrive(id)?;
         if end.received.is_empty() {
             return match end.error.take() {
@@ -310,11 +311,15 @@ impl State {
             };
         }
         let bytes = buffer.len().min(end.received.len());
+        let was_full = end.received.len() + end.coming_bytes >= window_bytes;
         for (place, byte) in buffer.iter_mut().zip(end.received.drain(..bytes)) {
             *place = byte;
         }
         let peer = end.peer;
-        self.notify_end(peer);
+        // As in the kernel, nobody is woken by space who did not wait for it: a wake that is lost is not made up for.
+        if was_full {
+            self.notify_end(peer);
+        }
         Ok(bytes)
     }
 

@@ -10,9 +10,14 @@ usage: page.sh [--out DIR] [--driver NAME]... [--unit] [--pictures] [--no-instal
 First node's own test runner runs scripts/page/*.test.mjs: formats, ticks, gaps, fewer points, flamegraphs. Then, for
 each driver (default: io_uring and epoll), the server is started on a free port with a directory of its own, load_test
 puts marked loads on it, and a headless Chromium opens every view in light, in dark and 390 pixels wide. Checked are:
-  figures       the sums, tiles and tables of the page against /stats and load_test's own totals, to the unit; the last
-                refusals and the doctor's findings against their machine-readable forms; the marks of load_test's runs
-  access        axe-core finds nothing in any view; charts, views and the flamegraph are used by the keyboard
+  figures       the sums, tiles and tables of the page, memory by owner and the backlog of a forward against /stats and
+                load_test's own totals, to the unit; the last refusals and the doctor's findings against their
+                machine-readable forms; the marks of load_test's runs
+  queries       a range that is dragged is the one that is requested; the commands that are shown for it, run in a
+                shell, find the same
+  profile       under full load it has parser, encoder, limiter, reactor and writer, and few of its stacks are cut off
+  access        axe-core finds nothing in any view, a flamegraph included; charts, views and the flamegraph are used by
+                the keyboard; nothing moves with reduced motion; nothing is wider than the window
   silence       no console message, no failed request, none that leaves 127.0.0.1, nothing over 150 KB
   faults        a tab that sleeps, a server that restarts (a gap is drawn), 20 tabs at once, a reader that never reads,
                 a wrong key and a right one

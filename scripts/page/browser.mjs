@@ -94,7 +94,10 @@ export const unreachable = async (page) => {
             ),
         );
         window.dim = [];
-        document.activeElement?.blur();
+        // From the beginning, whatever was clicked last.
+        document.body.tabIndex = -1;
+        document.body.focus();
+        document.body.removeAttribute('tabindex');
     });
     for (let presses = 0; presses < 250; presses += 1) {
         await page.keyboard.press('Tab');

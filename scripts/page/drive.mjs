@@ -1,7 +1,9 @@
 // Every view of the page over a real server under load: drive.mjs BINARIES OUT DRIVER… Exit code 1 with each finding.
 import { connect } from 'node:net';
 import { join } from 'node:path';
+import { load } from './assets.mjs';
 import { SIZES, Watch, accessibility, launch, unreachable } from './browser.mjs';
+import { cutRows, legend, motion, seriesOf } from './checks.mjs';
 import { LONG_MS, Server, sleep, streamLines, until } from './server.mjs';
 
 const [binaries, out, ...drivers] = process.argv.slice(2);
@@ -10,10 +12,13 @@ const BATCH = 5,
     MALFORMED = 7,
     TABS = 20,
     PAGE_BYTES_MAX = 150_000;
+// Nobody listens there: the backlog of this forward is the whole log.
+const NOBODY = 'http://127.0.0.1:1/api/v1/write';
 const KEY = 'a-key-of-the-page-0123456789abcdef';
 
 const findings = [],
     unseen = [];
+const { format } = load();
 const check = (holds, what) => {
     if (!holds) findings.push(what);
     console.log(`   ${holds ? 'ok  ' : 'FAIL'} ${what}`);
@@ -84,6 +89,36 @@ const figures = async (server, page, sent) => {
     );
 };
 
+/** Memory by owner and the backlog of a forward that nobody receives, against /stats. */
+const owners = async (server, page) => {
+    // The request for /stats has a connection and a response itself.
+    const OWN = ['connections', 'answers'];
+    const rest = (owned, names) => Object.keys(owned).filter((name) => !names.includes(name));
+    const compared = async () => {
+        const [memory, backlog] = [await legend(page, 'Memory by owner'), await legend(page, 'Backlog of forwards')];
+        const { memory_bytes: owned, forwards } = await server.stats();
+        const names = Object.keys(memory).filter((name) => name in owned);
+        const others = rest(owned, names);
+        const wanted = Object.fromEntries(names.map((name) => [name, format.bytes(owned[name])]));
+        const sum_name = `${others.length} others`;
+        wanted[sum_name] = format.bytes(others.reduce((all, name) => all + owned[name], 0));
+        for (const name of OWN) {
+            const shown = name in memory ? name : sum_name;
+            wanted[shown] = memory[shown];
+        }
+        const behind = Object.fromEntries(forwards.map(({ name, bytes_behind: bytes }) => [name, format.bytes(bytes)]));
+        return [memory, wanted, backlog, behind].map((own) => JSON.stringify(own));
+    };
+    const found = await until('the page to be at rest with /stats', async () => {
+        const [memory, wanted, backlog, behind] = await compared();
+        return memory === wanted && backlog === behind && [memory, wanted, backlog, behind];
+    }).catch(compared);
+    same(found[0], found[1], 'memory by owner is that of /stats');
+    same(found[2], found[3], 'the backlog of forwards is that of /stats');
+    const { forwards } = await server.stats();
+    check(forwards.length === 1 && forwards[0].bytes_behind > 0, 'which is not empty, as nobody receives it');
+};
+
 /** The tables of Who against /stats, /stats/clients and the doctor's report. */
 const who = async (server, page) => {
     await page.click('nav a[data-view=who]');
@@ -150,6 +185,54 @@ const who = async (server, page) => {
     same(counts.rate_limited, by.rate_limited, 'and all that were over the rate');
 };
 
+/** A range that is dragged over the chart of Ask; the commands that are shown for it, run in a shell. */
+const drag = async (server, page, rows) => {
+    const plot = page.locator('#view-ask .plot'),
+        box = await plot.boundingBox();
+    const edge = async (name) => Number(await plot.getAttribute(`aria-value${name}`));
+    const whole_ms = (await edge('max')) - (await edge('min'));
+    const before = (await rows()).map((row) => number(row.split('\t')[1]));
+    await page.mouse.move(box.x + box.width * 0.5, box.y + 80);
+    check(/web1/.test(await page.locator('#view-ask .legend').innerText()), 'the legend has values under the mouse');
+    await page.mouse.down();
+    await page.mouse.move(box.x + box.width * 0.95, box.y + 80, { steps: 5 });
+    const picked = await page.locator('#view-ask .chart .at').innerText();
+    await page.mouse.up();
+    await until('a dragged range to be requested', () => /from=\d{13}&to=\d{13}/.test(page.url()));
+    await until('its result', async () => /to=\d{13}/.test(await page.locator('#view-ask .commands').innerText()));
+    const query = new URL(page.url()).hash.slice('#ask?'.length);
+    const [from, to] = ['from', 'to'].map((name) => Number(new URLSearchParams(query).get(name)));
+    const shown = picked.split(' … ');
+    check(
+        shown.every((text, index) => format.clock([from, to][index], 1000).startsWith(text)),
+        `the range that is dragged is the one that is requested: ${picked}`,
+    );
+    const part = (to - from) / whole_ms;
+    check(part > 0.44 && part < 0.52, `it is as wide as it was dragged: ${part.toFixed(3)} of the chart`);
+    const fields = await Promise.all(['From', 'To'].map((name) => page.getByLabel(name, { exact: true }).inputValue()));
+    same(fields.join(' '), `${from} ${to}`, 'the fields From and To have it');
+    const { series } = await server.json(`/query?${query}`);
+    const counted = (await rows()).map((row) => number(row.split('\t')[1]));
+    same(counted.join(' '), series.map(({ points }) => points.length).join(' '), 'its points are those of /query');
+    const times = series.flatMap(({ points }) => points.map(([t]) => t));
+    const step_ms = 60_000;
+    check(
+        times.length > 0 && times.every((t) => t > from - step_ms && t <= to),
+        `all of it within the range, where there were ${before.join(' and ')}`,
+    );
+    const lines = await page.locator('#view-ask .commands code').allInnerTexts();
+    check(lines[0].startsWith('curl -G ') && lines[1].startsWith('metricstream query '), `the commands: ${lines[0]}`);
+    for (const line of lines.slice(0, 2)) {
+        const found = seriesOf(`${line}${line.startsWith('curl') ? ' -sS' : ' --format json'}`, server);
+        const is_same = JSON.stringify(found) === JSON.stringify(series);
+        check(
+            is_same,
+            `${line.split(' ')[0]}, run in a shell, finds the same${is_same ? '' : `: ${JSON.stringify(found)}`}`,
+        );
+    }
+    same(lines[2], page.url(), 'the link is the URL');
+};
+
 /** A query by completion, keyboard and mouse, against /query. */
 const ask = async (server, page) => {
     const at = Date.now(),
@@ -194,22 +277,12 @@ const ask = async (server, page) => {
         'points of the page are those of /query',
     );
     check(query.includes('by=host') && query.includes('step='), `the query is in the URL: ${query}`);
-    const command = await page.locator('#view-ask .commands code').nth(1).innerText();
-    check(command.startsWith('metricstream query ') && command.includes('name=page_test'), `the command: ${command}`);
 
     // The link that is sent to somebody shows the same.
     await page.reload();
     await until('the same result by the link', async () => (await rows()).length === 2);
 
-    const plot = page.locator('#view-ask .plot'),
-        box = await plot.boundingBox();
-    await page.mouse.move(box.x + box.width * 0.5, box.y + 80);
-    check(/web1/.test(await page.locator('#view-ask .legend').innerText()), 'the legend has values under the mouse');
-    await page.mouse.down();
-    await page.mouse.move(box.x + box.width * 0.9, box.y + 80, { steps: 5 });
-    await page.mouse.up();
-    await until('a dragged range to be asked for', () => /from=\d{13}&to=\d{13}/.test(page.url()));
-    await until('its result', async () => (await rows()).length > 0);
+    await drag(server, page, rows);
     await page.goBack();
 
     await page.goto(`${server.url}/ui#ask?name=page_digits&agg=last&from=-1h`);
@@ -287,6 +360,28 @@ const profile = async (server, page, name) => {
     await load;
 };
 
+/** The parts of the server that a profile of it under full load has to name. */
+const layers = async (server, name) => {
+    const load = server.load('-c', '512', '--duration', '9s', '--clients', '512', '--pipeline', '16');
+    await sleep(1000);
+    const response = await fetch(`${server.url}/debug/profile?seconds=6`, {
+        method: 'POST',
+        headers: { Accept: 'text/plain' },
+    });
+    const text = await response.text();
+    await load;
+    if (!response.ok) return unseen.push(`the parts of the server in a profile on ${name}: ${text}`);
+    const stacks = text.split('\n').filter(Boolean);
+    const named = (thread, part) => stacks.some((stack) => stack.startsWith(thread) && stack.includes(part));
+    const PARTS = { parser: 'metric::parser::', encoder: 'metric::encode::', limiter: 'rate::', shard: '::shard::' };
+    for (const [part, path] of Object.entries(PARTS))
+        check(named('reactor-', path), `a profile under full load has the ${part}, ${path}`);
+    check(named('reactor-', 'reactor::') && named('writer;', 'log::writer::'), 'and the reactor and the writer');
+    const known = /samples=(\d+); lost=(\d+); truncated=(\d+)/.exec(response.headers.get('x-metricsstream-profile'));
+    const [samples, lost, truncated] = known.slice(1).map(Number);
+    check(samples > 500 && (lost + truncated) * 20 < samples, `of ${samples}, ${lost} lost and ${truncated} cut off`);
+};
+
 /** The charts of Now by the keyboard: cursor, selection, zoom, back. */
 const keyboard = async (page) => {
     await page.keyboard.press('Escape');
@@ -306,6 +401,18 @@ const keyboard = async (page) => {
     );
 };
 
+/** Has a page show a short profile under load. Returns the load, as an array, as a promise would be waited for. */
+const flamegraph = async (server, page, name) => {
+    if (await page.getByRole('button', { name: 'Start' }).isDisabled()) return [];
+    const load = server.load('4', '--duration', '8s', '--clients', '4', '--rate', '800');
+    await page.fill('#profile-seconds', '1');
+    await page.getByRole('button', { name: 'Start' }).click();
+    const problem = () => page.locator('#view-profile .problem').innerText();
+    await until('a profile', async () => (await problem()) || (await page.locator('#profile-which option').count()));
+    if (await problem()) unseen.push(`profile on ${name}: ${await problem()}`);
+    return [load];
+};
+
 /** Every view in light, dark and narrow: pictures, and what axe-core has to say. */
 const views = async (browser, watch, server, name, main) => {
     const hashes = { now: '#now', who: '#who', ask: new URL(main.url()).hash, profile: '#profile' };
@@ -320,16 +427,24 @@ const views = async (browser, watch, server, name, main) => {
                 await page.locator('table:has(caption:text("Last refusals"))').waitFor();
             }
             if (view === 'ask') await page.locator('#view-ask .commands').waitFor();
+            const load = view === 'profile' ? await flamegraph(server, page, `${name}, ${kind}`) : [];
             await sleep(1200);
             await shot(page, `${name}-${view}-${kind}`);
             const found = await accessibility(page);
             check(!found.length, `axe-core finds nothing: ${view} ${kind}${listed(found)}`);
+            const moving = await motion(page);
+            check(!moving.length, `nothing moves with reduced motion: ${view} ${kind}${listed(moving)}`);
+            if (view === 'who') {
+                const cut = await cutRows(page);
+                check(!cut.length, `the rows of the doctor's panel are whole: ${kind}${listed(cut)}`);
+            }
             const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
             check(over <= 0, `nothing is wider than the window: ${view} ${kind}${over > 0 ? `, ${over} pixels` : ''}`);
             if (kind === 'light') {
                 const missed = await unreachable(page);
                 check(!missed.length, `the keyboard reaches everything: ${view}${listed(missed)}`);
             }
+            await Promise.all(load);
             await page.close();
         }
         await context.close();
@@ -459,6 +574,8 @@ const drive = async (browser, driver) => {
         String(RATE_LIMIT),
         '--stats-interval',
         '0s',
+        '--forward',
+        NOBODY,
     ]);
     const watch = new Watch();
     try {
@@ -501,6 +618,7 @@ const drive = async (browser, driver) => {
         for (let index = 0; index < MALFORMED; index += 1)
             await fetch(`${server.url}/metrics`, { method: 'POST', body: '{"metrics":[{"name":""}]}' });
         await figures(server, main, { successes: even.successes + over.successes, refused: over.statuses['429'] ?? 0 });
+        await owners(server, main);
         await marks(browser, watch, server, main);
         await shot(main, `${driver}-now-marks`);
         await keyboard(main);
@@ -509,6 +627,7 @@ const drive = async (browser, driver) => {
         const hash = main.url();
         await profile(server, main, driver);
         await shot(main, `${driver}-profile`);
+        await layers(server, driver);
         await main.goto(hash);
         await views(browser, watch, server, driver, main);
         await context.close();

@@ -379,7 +379,8 @@ const layers = async (server, name) => {
     check(named('reactor-', 'reactor::') && named('writer;', 'log::writer::'), 'and the reactor and the writer');
     const known = /samples=(\d+); lost=(\d+); truncated=(\d+)/.exec(response.headers.get('x-metricsstream-profile'));
     const [samples, lost, truncated] = known.slice(1).map(Number);
-    check(samples > 500 && (lost + truncated) * 20 < samples, `of ${samples}, ${lost} lost and ${truncated} cut off`);
+    const is_whole = samples > 200 && lost * 20 < samples && truncated * 4 < samples;
+    check(is_whole, `of ${samples} samples, ${lost} are lost and ${truncated} cut off`);
 };
 
 /** The charts of Now by the keyboard: cursor, selection, zoom, back. */

@@ -139,8 +139,9 @@ for column in (1, 2, 3):
     assert abs(sum(float(row[column]) for row in rows) - float(everything[column])) <= 0.1 * len(rows), text
 assert 0.5 * counted("task-clock") <= float(everything[1]) <= 1.02 * counted("task-clock") + 10, text
 if "context-switches" in text:
-    # What is counted between the two readings of /proc and perf's own begin and end.
-    assert abs(counted("context-switches") - int(everything[2]) - int(everything[3])) <= 5, text
+    # perf begins before the first reading of /proc and ends after the second: longer where its core is busy.
+    switches, of_threads = counted("context-switches"), int(everything[2]) + int(everything[3])
+    assert 0.75 * switches - 5 <= of_threads <= switches + 5, text
 PY
 check 'both tables of stat.sh agree' python3 "$work/agree.py" "$PERF_OUT"/*-stat.txt
 

@@ -6,7 +6,7 @@ use std::process::Command;
 
 #[test]
 fn structs_and_our_decoders_read_the_same_metrics() {
-    for mut case in decoders::cases(1) {
+    for mut case in decoders::cases(1, None) {
         decoders::compare(&mut case).unwrap();
         assert_eq!(case.decoders[0].name, decoders::OURS);
     }
@@ -14,8 +14,8 @@ fn structs_and_our_decoders_read_the_same_metrics() {
 
 #[test]
 fn a_decoder_that_reads_something_else_is_found() {
-    let mut case = decoders::cases(1).remove(0);
-    let mut other = decoders::cases(2).remove(0);
+    let mut case = decoders::cases(1, None).remove(0);
+    let mut other = decoders::cases(2, None).remove(0);
     // The last decoder reads another body than the one it is given.
     let (mut liar, body) = (other.decoders.remove(2), other.bodies.remove(1));
     case.decoders[2].decode = Box::new(move |_, out| (liar.decode)(&body, out));
@@ -31,7 +31,7 @@ fn the_smoke_run_shows_a_line_for_each_protocol() {
     let lines: Vec<Value> =
         String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let names: Vec<_> = lines.iter().map(|line| line["protocol"].as_str().unwrap()).collect();
-    assert_eq!(names, decoders::cases(1).iter().map(|case| case.name).collect::<Vec<_>>());
+    assert_eq!(names, decoders::cases(1, None).iter().map(|case| case.name).collect::<Vec<_>>());
     for row in lines.iter().flat_map(|line| line["decoders"].as_array().unwrap()) {
         assert!(row["ns_per_metric"].as_f64().unwrap() > 0.0 && row["gb_per_s"].as_f64().unwrap() > 0.0, "{row}");
     }

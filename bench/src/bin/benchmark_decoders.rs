@@ -59,12 +59,9 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<(), String> {
     let (rounds, bodies) = if arguments.smoke { (1, 1) } else { (usize::from(arguments.rounds), decoders::BODIES) };
-    let mut cases = decoders::cases(bodies);
-    if let Some(name) = &arguments.protocol {
-        cases.retain(|case| case.name == name);
-        if cases.is_empty() {
-            return Err(format!("there is no protocol {name}"));
-        }
+    let mut cases = decoders::cases(bodies, arguments.protocol.as_deref());
+    if cases.is_empty() {
+        return Err(format!("there is no protocol {}", arguments.protocol.as_deref().unwrap_or_default()));
     }
     if let Some(passes) = arguments.decode {
         return cases.iter_mut().try_for_each(|case| {

@@ -49,29 +49,34 @@ const NOW_MS: i64 = 1_800_000_000_000;
 /// Bytes for the lines of a metric.
 const LINE_BYTES: usize = 1024;
 
-/// All protocols with their decoders, and `count` bodies of each.
+/// Makes a protocol's body of one that load_test sends: itself, or the same in a protocol that load_test lacks.
+type Make = fn(&[u8]) -> Vec<u8>;
+
+/// Name in the table, the protocol of load_test, what makes bodies of its bodies, and the decoders.
+type Protocols = [(&'static str, Protocol, Make, fn() -> Vec<Decoder>); 10];
+
+const PROTOCOLS: Protocols = [
+    ("remote write 1.0", Protocol::RemoteWrite, <[u8]>::to_vec, remote_write_1),
+    ("remote write 2.0", Protocol::RemoteWrite2, <[u8]>::to_vec, remote_write_2),
+    ("line protocol", Protocol::Influx, <[u8]>::to_vec, influx),
+    ("text", Protocol::Text, <[u8]>::to_vec, text),
+    ("OTLP protobuf", Protocol::Otlp, <[u8]>::to_vec, otlp_protobuf),
+    ("OTLP JSON", Protocol::Otlp, agents::otlp_json, otlp_json),
+    ("collectd", Protocol::Json, agents::collectd, collectd),
+    ("Datadog 1 JSON", Protocol::Json, agents::datadog_v1, datadog_v1),
+    ("Datadog 2 protobuf", Protocol::Json, agents::datadog_v2, datadog_v2),
+    ("JSON", Protocol::Json, <[u8]>::to_vec, json_batches),
+];
+
+/// All protocols with their decoders, or the one that is named so, and `count` bodies of each.
 #[must_use]
-pub fn cases(count: usize) -> Vec<Case> {
-    let bodies = |protocol: Protocol| protocol.generate(SEED, count, METRICS, NOW_MS);
-    let json = bodies(Protocol::Json);
-    let of_json = |make: fn(&[u8]) -> Vec<u8>| json.iter().map(|body| make(body)).collect::<Vec<_>>();
-    let otlp = bodies(Protocol::Otlp);
-    vec![
-        Case { name: "remote write 1.0", bodies: bodies(Protocol::RemoteWrite), decoders: remote_write_1() },
-        Case { name: "remote write 2.0", bodies: bodies(Protocol::RemoteWrite2), decoders: remote_write_2() },
-        Case { name: "line protocol", bodies: bodies(Protocol::Influx), decoders: vec![influx()] },
-        Case { name: "text", bodies: bodies(Protocol::Text), decoders: vec![text()] },
-        Case { name: "OTLP protobuf", bodies: otlp.clone(), decoders: otlp_protobuf() },
-        Case {
-            name: "OTLP JSON",
-            bodies: otlp.iter().map(|body| agents::otlp_json(body)).collect(),
-            decoders: otlp_json(),
-        },
-        Case { name: "collectd", bodies: of_json(agents::collectd), decoders: vec![collectd()] },
-        Case { name: "Datadog 1 JSON", bodies: of_json(agents::datadog_v1), decoders: vec![datadog_v1()] },
-        Case { name: "Datadog 2 protobuf", bodies: of_json(agents::datadog_v2), decoders: vec![datadog_v2()] },
-        Case { name: "JSON", bodies: json, decoders: vec![json_batches()] },
-    ]
+pub fn cases(count: usize, only: Option<&str>) -> Vec<Case> {
+    let named = PROTOCOLS.into_iter().filter(|(name, ..)| only.is_none_or(|only| only == *name));
+    let case = |(name, protocol, make, decoders): (_, Protocol, Make, fn() -> Vec<Decoder>)| {
+        let bodies = protocol.generate(SEED, count, METRICS, NOW_MS);
+        Case { name, bodies: bodies.iter().map(|body| make(body)).collect(), decoders: decoders() }
+    };
+    named.map(case).collect()
 }
 
 /// Name of the service's decoder in the table.
@@ -156,45 +161,45 @@ fn otlp_json() -> Vec<Decoder> {
     ]
 }
 
-fn influx() -> Decoder {
+fn influx() -> Vec<Decoder> {
     let mut ours = Influx::new(Bounds::default());
-    lines(OURS, move |body, sink| ours.decode(body, &influx::Options::default(), sink).map_err(said))
+    vec![lines(OURS, move |body, sink| ours.decode(body, &influx::Options::default(), sink).map_err(said))]
 }
 
-fn text() -> Decoder {
+fn text() -> Vec<Decoder> {
     let mut ours = text::Text::new(Bounds::default());
     let labels = [(b"job".to_vec(), b"load_test".to_vec())];
-    lines(OURS, move |body, sink| {
+    vec![lines(OURS, move |body, sink| {
         let options = text::Options { format: text::Format::Prometheus, labels: &labels };
         ours.decode(body, &options, sink).map_err(said)
-    })
+    })]
 }
 
-fn collectd() -> Decoder {
+fn collectd() -> Vec<Decoder> {
     let mut ours = Collectd::new(Bounds::default());
-    lines(OURS, move |body, sink| ours.decode(body, sink).map_err(said))
+    vec![lines(OURS, move |body, sink| ours.decode(body, sink).map_err(said))]
 }
 
-fn datadog_v1() -> Decoder {
+fn datadog_v1() -> Vec<Decoder> {
     let mut ours = Datadog::new(Bounds::default());
-    lines(OURS, move |body, sink| ours.decode_v1(body, sink).map_err(said))
+    vec![lines(OURS, move |body, sink| ours.decode_v1(body, sink).map_err(said))]
 }
 
-fn datadog_v2() -> Decoder {
+fn datadog_v2() -> Vec<Decoder> {
     let mut ours = Datadog::new(Bounds::default());
-    lines(OURS, move |body, sink| ours.decode_v2_protobuf(body, sink).map_err(said))
+    vec![lines(OURS, move |body, sink| ours.decode_v2_protobuf(body, sink).map_err(said))]
 }
 
-fn json_batches() -> Decoder {
+fn json_batches() -> Vec<Decoder> {
     let metrics = usize::try_from(METRICS).unwrap_or(usize::MAX);
     let mut ours = BatchEncoder::new(Bounds { batch_metrics_limit: metrics, ..Bounds::default() });
-    Decoder {
+    vec![Decoder {
         name: OURS,
         decode: Box::new(move |body, out| {
             let encoded = ours.encode(body, NOW_MS, out).map_err(|error| error.to_string())?;
             Ok((encoded.metrics, encoded.bytes))
         }),
-    }
+    }]
 }
 
 /// One line of the log, with its tags in order.

@@ -48,10 +48,15 @@ pub const SYMBOLS_MAX: usize = 1 << 20;
 /// Bytes of scratch that a core's remote write decoder keeps between bodies: 20,000 symbols, and a histogram of 500
 /// buckets.
 pub const REMOTE_WRITE_KEPT_BYTES_MAX: usize = 256 * 1024;
-/// Series whose spelling a core's decoder of remote write keeps between bodies, at most, and that of line protocol:
-/// those of five node exporters, or of any number that differ in their `instance` (or `host`) alone. Each takes 512
-/// bytes, from its first body on.
+/// Series whose spelling a core's decoder of remote write keeps between bodies, at most, and those of line protocol,
+/// text and OTLP: those of five node exporters, or of any number that differ in their `instance` (or `host`, or OTLP
+/// resource) alone. Each takes 512 bytes, from its first body on.
 pub const SERIES_CACHED_MAX: usize = 4_096;
+/// States that the meaning of such a series depends on, at most: sets of keys of the tags that a request (or, in OTLP,
+/// a resource) puts before its own. A fleet's requests have one or two.
+pub const GENERATIONS_MAX: usize = 16;
+/// Bytes of such a state, at most: 40 keys.
+pub const GENERATION_BYTES_MAX: usize = 1_024;
 /// Texts of labels that a core's remote write decoder numbers, at most; once all are taken it begins anew. Those of
 /// [`SERIES_CACHED_MAX`] series have two of their own each.
 pub const LABEL_TEXTS_MAX: usize = 8_192;

@@ -7,6 +7,7 @@
 pub mod bucket;
 pub mod collectd;
 pub mod datadog;
+mod generations;
 pub mod influx;
 mod json;
 pub mod otlp;

@@ -107,6 +107,28 @@ impl SeriesCache {
         Some((index, self.slots.get(index)?.key()))
     }
 
+    /// The index and the key of the latest series: with another value in the gap it may come again.
+    #[inline]
+    pub(super) fn latest(&self) -> Option<(usize, Key<'_>)> {
+        Some((self.latest, self.slots.get(self.latest)?.key()))
+    }
+
+    /// Index of the latest series, to [go back to](Self::go_back_to).
+    pub(super) const fn latest_index(&self) -> usize {
+        self.latest
+    }
+
+    /// Makes the series at `latest` the latest one again: those that came since will be read once more.
+    pub(super) const fn go_back_to(&mut self, latest: usize) {
+        self.latest = latest;
+    }
+
+    /// Bytes of the name of the series at `index`, with what is between it and the value.
+    #[inline]
+    pub(super) fn name_bytes(&self, index: usize) -> usize {
+        self.slots.get(index).map_or(0, |slot| slot.part(2).len())
+    }
+
     /// Notes that the series at `index` came, and returns it.
     #[inline]
     pub(super) fn hit(&mut self, index: usize) -> Option<CachedSeries<'_>> {

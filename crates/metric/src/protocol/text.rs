@@ -23,7 +23,8 @@
 //!
 //! The samples of a family stand one after the other, so most lines begin as the line before them does. The series of
 //! the bytes that two lines share, up to a comma between labels, is taken over as it was read there; and where only one
-//! value differs, so are the labels behind it.
+//! value differs, so are the labels behind it. A line whose name and labels came before is not read at all but for its
+//! value.
 
 use memchr::{memchr, memchr2};
 
@@ -32,9 +33,11 @@ use super::span::shared_bytes;
 use crate::cursor::Cursor;
 use crate::limits::{TEXT_KEPT_BYTES_MAX, TEXT_PLACES_MAX};
 use crate::{Bounds, DecodeError, Kind, LineSink, Reject, Rejected, Series, SeriesMark, Skip, Value, number};
+use cached::{Cached, Found};
 use family::{Families, Member};
 use tokens::{Quoted, Tokens};
 
+mod cached;
 mod family;
 mod group;
 mod tokens;
@@ -66,6 +69,9 @@ pub struct Text {
     series: Series,
     families: Families,
     before: LineBefore,
+    cached: Cached,
+    /// Format of the present body.
+    format: Format,
     /// A label's name and value without their escapes.
     key: Vec<u8>,
     value: Vec<u8>,
@@ -172,6 +178,8 @@ impl Text {
             series: Series::new(bounds),
             families: Families::new(),
             before: LineBefore::default(),
+            cached: Cached::new(bounds),
+            format: Format::Prometheus,
             key: Vec::new(),
             value: Vec::new(),
         }
@@ -187,6 +195,7 @@ impl Text {
         if is_open_metrics {
             ends_with_eof(body)?;
         }
+        self.format = options.format;
         self.families.clear();
         self.series.clear();
         self.before.go_on_at(0);
@@ -196,10 +205,17 @@ impl Text {
             .filter(|(_, value)| !value.is_empty())
             .try_for_each(|(key, value)| self.series.push_tag(key, value));
         let base = self.series.mark();
+        self.cached.begin_body(options, are_labels_stored.is_ok(), &self.series, base);
         let mut rest = body;
         let mut number = 0;
         while !rest.is_empty() {
             let start = body.len() - rest.len();
+            if rest[0] != b'#'
+                && let Some(next) = self.push_expected(body, rest, sink)
+            {
+                (rest, number) = (next, number + 1);
+                continue;
+            }
             let whole;
             (whole, rest) = match memchr(b'\n', rest) {
                 Some(end) => (&rest[..end], &rest[end + 1..]),
@@ -218,9 +234,12 @@ impl Text {
                 }
                 _ => {}
             }
+            if self.push_cached(body, line, options.format, sink) {
+                continue;
+            }
             let sample = self.sample(body, line, options, base);
             match are_labels_stored.and(sample) {
-                Ok(sample) => self.push(&sample, sink, number)?,
+                Ok(sample) => self.push(&sample, line, sink, number)?,
                 Err(reason) => {
                     sink.reject_as(1, Rejected { offset: start, len: whole.len(), ..Rejected::new(reason, number) })?;
                 }
@@ -229,15 +248,70 @@ impl Text {
         Ok(())
     }
 
-    fn push(&self, sample: &Sample<'_>, sink: &mut LineSink<'_>, number: usize) -> Result<(), DecodeError> {
+    fn push(
+        &mut self,
+        sample: &Sample<'_>,
+        line: &[u8],
+        sink: &mut LineSink<'_>,
+        number: usize,
+    ) -> Result<(), DecodeError> {
         match sample.member {
             Member::Created => sink.skip(Skip::Created, 1),
-            Member::Of(kind) => sink.push(&self.series, kind, sample.value, sample.timestamp_ms, number)?,
+            Member::Of(kind) => {
+                let stored = sink.metrics();
+                sink.push(&self.series, kind, sample.value, sample.timestamp_ms, number)?;
+                if sink.metrics() > stored {
+                    self.cached.note(line, &self.series);
+                }
+            }
         }
         if sample.has_exemplar {
             sink.skip(Skip::Exemplar, 1);
         }
         Ok(())
+    }
+
+    /// Writes the line of the sample at the front of `rest` if its name and labels are the expected ones, with one
+    /// space and a number of JSON behind them and nothing else. Returns what is behind the line; `None`, and nothing is
+    /// done, if it is not as simple.
+    #[inline]
+    fn push_expected<'a>(&mut self, body: &[u8], rest: &'a [u8], sink: &mut LineSink<'_>) -> Option<&'a [u8]> {
+        let found = self.cached.find_expected(rest)?;
+        let value = rest[found.end..].strip_prefix(if found.has_labels { &b" "[..] } else { b"" })?;
+        if !matches!(value, [b'0'..=b'9' | b'-', ..]) {
+            return None;
+        }
+        // With what follows the line in reach, digits are looked at many at once.
+        let mut cursor = Cursor::new(value);
+        let number = number::read(&mut cursor).ok().filter(number::Number::is_finite)?;
+        let next = cursor.rest().strip_prefix(b"\n")?;
+        // Of `_created` it depends on more.
+        let Member::Of(kind) = self.families.member(body, found.name, self.format) else { return None };
+        self.cached.push(&found, kind, Value::Digits(number.text), None, sink).then_some(next)
+    }
+
+    /// Writes the line of a sample whose name and labels are in the cache. Returns false, and has done nothing, if they
+    /// are not, or if what is behind them is at fault: then [`sample`](Self::sample) finds out.
+    #[inline]
+    fn push_cached(&mut self, body: &[u8], line: &[u8], format: Format, sink: &mut LineSink<'_>) -> bool {
+        let Some(found) = self.cached.find(line) else { return false };
+        let Found { name, has_labels, end, .. } = found;
+        let mut tokens = Tokens::new(line, format);
+        // The space behind a name alone has not been read.
+        tokens.skip(end - usize::from(!has_labels));
+        let is_apart = tokens.blanks() || has_labels && format == Format::Prometheus;
+        let Ok(sample) = self.sample_of(body, name, tokens, is_apart, format) else { return false };
+        match sample.member {
+            Member::Created => sink.skip(Skip::Created, 1),
+            Member::Of(kind) if !self.cached.push(&found, kind, sample.value, sample.timestamp_ms, sink) => {
+                return false;
+            }
+            Member::Of(_) => {}
+        }
+        if sample.has_exemplar {
+            sink.skip(Skip::Exemplar, 1);
+        }
+        true
     }
 
     /// Reads a line that is neither empty nor a comment; its series is in `self.series` then.
@@ -293,6 +367,19 @@ impl Text {
             is_apart |= tokens.blanks() || format == Format::Prometheus;
         }
         let name = name.filter(|_| self.series.is_named()).ok_or(Reject::Name)?;
+        self.sample_of(body, name, tokens, is_apart, format)
+    }
+
+    /// Reads a line behind its name and labels, and behind the blanks there.
+    #[inline]
+    fn sample_of<'a>(
+        &mut self,
+        body: &[u8],
+        name: &[u8],
+        mut tokens: Tokens<'a>,
+        is_apart: bool,
+        format: Format,
+    ) -> Result<Sample<'a>, Reject> {
         let value = match format {
             Format::Prometheus if !is_apart => return Err(Reject::Syntax),
             Format::Prometheus => tokens.word(),
@@ -362,7 +449,7 @@ impl Text {
     /// Frees memory that a large body made it grow to.
     pub fn trim(&mut self) {
         self.series.trim();
-        if self.kept_bytes() - self.series.kept_bytes() > TEXT_KEPT_BYTES_MAX {
+        if self.kept_bytes() - self.series.kept_bytes() - self.cached.kept_bytes() > TEXT_KEPT_BYTES_MAX {
             self.families = Families::new();
             self.key = Vec::new();
             self.value = Vec::new();
@@ -374,7 +461,8 @@ impl Text {
     #[must_use]
     pub fn kept_bytes(&self) -> usize {
         let places = self.before.places.capacity() * size_of::<(usize, SeriesMark)>();
-        self.series.kept_bytes() + self.families.kept_bytes() + self.key.capacity() + self.value.capacity() + places
+        let texts = self.key.capacity() + self.value.capacity();
+        self.series.kept_bytes() + self.families.kept_bytes() + self.cached.kept_bytes() + texts + places
     }
 }
 

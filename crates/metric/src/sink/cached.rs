@@ -4,6 +4,7 @@ use super::space::LineSpace;
 use super::{BEFORE_VALUE, BETWEEN, FRAME_BYTES_MAX, LineSink, Series, TAGS_END, TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN};
 use super::{Value, put_kind, put_value};
 use crate::Kind;
+use crate::limits::SERIES_BYTES_MAX;
 use crate::protocol::CachedSeries;
 
 impl Series {
@@ -22,6 +23,31 @@ impl Series {
         let (name, rest) = text.split_at(self.name.len() + BEFORE_VALUE.len());
         let (tags, tags_behind) = rest.split_at(tags.len());
         Some(CachedSeries { name, tags, tags_behind, kind })
+    }
+}
+
+impl Series {
+    /// The first `count` tags as a line has them, of which there are as many at least.
+    pub(crate) fn spelled_tags(&self, count: usize) -> &[u8] {
+        let end = count.checked_sub(1).and_then(|last| self.spans.get(last)).map_or(0, |span| span.value_end + 1);
+        &self.tags[..end]
+    }
+
+    /// The keys of the tags as a line has them.
+    pub(crate) fn spelled_keys(&self) -> impl Iterator<Item = &[u8]> {
+        self.spans.iter().map(|span| &self.tags[span.key..span.key_end])
+    }
+
+    /// As [`cached`](Self::cached), without the first `count` tags.
+    pub(crate) fn cached_behind<'t>(
+        &self,
+        count: usize,
+        gap: Option<&[u8]>,
+        kind: Kind,
+        text: &'t mut Vec<u8>,
+    ) -> Option<CachedSeries<'t>> {
+        let series = self.cached(gap, kind, text)?;
+        Some(CachedSeries { tags: series.tags.get(self.spelled_tags(count).len()..)?, ..series })
     }
 }
 
@@ -88,12 +114,33 @@ impl LineSink<'_> {
         value: Value<'_>,
         timestamp_ms: i64,
     ) -> bool {
+        self.push_cached_behind(series, &[], gap, kind, value, timestamp_ms)
+    }
+
+    /// As [`push_cached`](Self::push_cached), of a series that was taken [without](Series::cached_behind) its first
+    /// tags: with those of `front`.
+    #[inline]
+    pub(crate) fn push_cached_behind(
+        &mut self,
+        series: &CachedSeries<'_>,
+        front: &[u8],
+        gap: &[u8],
+        kind: Kind,
+        value: Value<'_>,
+        timestamp_ms: i64,
+    ) -> bool {
         let digits = if let Value::Digits(digits) = value { digits.len() } else { 0 };
-        let bytes_max = digits + series.name.len() + series.tags.len() + gap.len() + series.tags_behind.len();
+        let tags = front.len() + series.tags.len() + gap.len() + series.tags_behind.len();
+        // Those of one without others in front have kept to it.
+        if !front.is_empty() && tags > SERIES_BYTES_MAX {
+            return false;
+        }
+        let bytes_max = digits + series.name.len() + tags;
         let Some((mut line, known)) = self.begin_cached(timestamp_ms, bytes_max) else { return false };
         line.put(series.name);
         put_value(value, &mut line);
         put_kind(kind, &mut line);
+        line.put(front);
         line.put(series.tags);
         line.put(gap);
         line.put(series.tags_behind);

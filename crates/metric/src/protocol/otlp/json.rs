@@ -8,16 +8,23 @@
 //! unit and temporality of their metric, the value in a map on its key. It is read at once if these have come before
 //! it; if not, it is skipped and read when its object has ended. So no byte is looked at more often than there are such
 //! places around it: three, and one for each level of a nested value. Points that stand before their temporality, as
-//! most do, are read at once as those of the metric before; where that was wrong, their lines are taken back.
+//! most do, are read at once as those of the metric before; where that was wrong, their lines are taken back. So are
+//! those of a metric of which some points are [known](Decoder::known_metric) and others are not.
 
+use super::cached::Encoding;
 use super::value;
-use super::writer::{CUMULATIVE, DELTA, HistogramHead, MetricHead, Number, Owner, PointHead, Shape, Writer, trim};
+use super::writer::{CUMULATIVE, HistogramHead, MetricHead, Number, Owner, PointHead, Shape, Writer, trim};
 use crate::cursor::Cursor;
 use crate::error::{Expected, Fault, Problem};
 use crate::limits::OTLP_VALUE_DEPTH_MAX;
 use crate::protocol::json;
+use crate::protocol::series_cache::Key;
 use crate::protocol::span::Span;
-use crate::{DecodeError, LineSink, Reject, Skip, Text, number};
+use crate::{DecodeError, LineSink, Reject, Skip, Text};
+use values::{boolean, enum_of_temporality, float, signed, signed_32, text, unsigned};
+
+mod plain;
+mod values;
 
 /// Buffers for strings with escapes.
 #[derive(Debug, Default)]
@@ -45,8 +52,20 @@ pub(super) fn decode(
 ) -> Result<(), DecodeError> {
     let expected = Totals { is_monotonic: true, temporality: CUMULATIVE };
     let time = Default::default();
-    let mut decoder =
-        Decoder { body, writer, scratch, sink, value_is_too_large: false, expected, is_ahead: false, depth: 0, time };
+    let head = Default::default();
+    let mut decoder = Decoder {
+        body,
+        writer,
+        scratch,
+        sink,
+        value_is_too_large: false,
+        expected,
+        is_ahead: false,
+        depth: 0,
+        time,
+        head,
+        generation: None,
+    };
     let mut cursor = Cursor::new(body);
     cursor.whitespace();
     if cursor.peek() != Some(b'{') {
@@ -74,6 +93,10 @@ struct Decoder<'s, 'out> {
     depth: usize,
     /// The latest time that was a string, and what it stands for.
     time: (Span, u64),
+    /// The present metric up to the first of its points, if all that these depend on is there or in the generation.
+    head: Span,
+    /// The number of what else they depend on.
+    generation: Option<u64>,
 }
 
 /// Members that stand behind the points of a sum or a histogram, as most senders write them.
@@ -181,6 +204,10 @@ impl Decoder<'_, '_> {
     }
 
     fn metric(&mut self, cursor: &mut Cursor<'_>) -> Result<(), DecodeError> {
+        if self.known_metric(cursor) {
+            return Ok(());
+        }
+        let start = cursor.rest().len();
         const KNOWN: [&str; 7] = ["name", "unit", "gauge", "sum", "histogram", "exponentialHistogram", "summary"];
         let (mut name, mut unit) = (Text::default(), Text::default());
         let needs_unit = self.writer.needs_unit();
@@ -193,7 +220,7 @@ impl Decoder<'_, '_> {
                 data => {
                     has_data = true;
                     if has_name && has_unit {
-                        return decoder.data(cursor, data, name, unit);
+                        return decoder.data(cursor, data, name, unit, Some(start));
                     }
                     later = Some((*cursor, data));
                     cursor.skip_value(0)?;
@@ -201,23 +228,32 @@ impl Decoder<'_, '_> {
             }
             Ok(())
         })?;
-        later.map_or(Ok(()), |(mut cursor, data)| self.data(&mut cursor, data, name, unit))
+        later.map_or(Ok(()), |(mut cursor, data)| self.data(&mut cursor, data, name, unit, None))
     }
 
-    /// The data of a metric, with its key.
+    /// The data of a metric, with its key. If that stands behind the name and the unit, `start` bytes of the body are
+    /// left where the metric begins.
     fn data<'a>(
         &mut self,
         cursor: &mut Cursor<'a>,
         key: &str,
         name: Text<'a>,
         unit: Text<'a>,
+        start: Option<usize>,
     ) -> Result<(), DecodeError> {
         let (mut points, mut totals) = (None, Totals { is_monotonic: false, temporality: 0 });
         const KNOWN: [&str; 3] = ["dataPoints", "aggregationTemporality", "isMonotonic"];
         let begin = |decoder: &mut Self, shape, temporality| {
             let Scratch { key: first, value: second } = &mut *decoder.scratch;
             let (name, unit) = (json::plain(&name, first), json::plain(&unit, second));
-            decoder.writer.begin_metric(&MetricHead { name, unit, shape, temporality });
+            let head = MetricHead { name, unit, shape, temporality };
+            decoder.writer.begin_metric(&head);
+            decoder.generation = decoder.writer.cached.generation_of(&head, Encoding::Json);
+        };
+        let points_begin = |decoder: &mut Self, cursor: &Cursor<'a>| {
+            // With the bracket.
+            let bytes = start.map_or(0, |start| start - cursor.rest().len() + 1);
+            decoder.head = Span::at(decoder.body.len() - start.unwrap_or(0), bytes);
         };
         let (shape, point): (_, fn(&mut Self, &mut Cursor<'a>) -> _) = match key {
             "gauge" => (Shape::Gauge, Decoder::number_point),
@@ -228,7 +264,10 @@ impl Decoder<'_, '_> {
         };
         if matches!(shape, Shape::Gauge | Shape::Summary) {
             begin(self, shape, 0);
-            return self.object(cursor, &KNOWN[..1], |decoder, cursor, _| decoder.array(cursor, point));
+            return self.object(cursor, &KNOWN[..1], |decoder, cursor, _| {
+                points_begin(decoder, cursor);
+                decoder.array(cursor, point)
+            });
         }
         let is_sum = key == "sum";
         let known = if is_sum { &KNOWN[..] } else { &KNOWN[..2] };
@@ -242,6 +281,7 @@ impl Decoder<'_, '_> {
             match key {
                 "dataPoints" => {
                     points = Some(*cursor);
+                    points_begin(decoder, cursor);
                     begin(decoder, expected);
                     are_read = decoder.read_ahead(cursor, point);
                     if !are_read {
@@ -323,17 +363,30 @@ impl Decoder<'_, '_> {
 
     fn number_point(&mut self, cursor: &mut Cursor<'_>) -> Result<(), DecodeError> {
         self.writer.begin_point();
+        let rest = cursor.rest();
+        let mut attributes = &[][..];
         let (mut head, mut number) = (PointHead::default(), None);
         let known = [ATTRIBUTES, TIME, "asDouble", "asInt", EXEMPLARS, FLAGS];
         self.object(cursor, &known, |decoder, cursor, key| {
             let value = match key {
                 "asDouble" => Number::Double(float(cursor)?),
                 "asInt" => Number::Int(signed(cursor)?),
+                ATTRIBUTES => {
+                    let rest = cursor.rest();
+                    decoder.point_member(cursor, key, &mut head)?;
+                    attributes = &rest[..rest.len() - cursor.rest().len()];
+                    return Ok(());
+                }
                 _ => return decoder.point_member(cursor, key, &mut head),
             };
             if number.replace(value).is_some() { Err(cursor.fault(Problem::Repeated).into()) } else { Ok(()) }
         })?;
-        self.writer.end_number(head, number, self.sink)
+        let stored = self.sink.metrics();
+        self.writer.end_number(head, number, self.sink)?;
+        if self.sink.metrics() > stored {
+            self.note_point(rest, attributes);
+        }
+        Ok(())
     }
 
     fn histogram_point(&mut self, cursor: &mut Cursor<'_>) -> Result<(), DecodeError> {
@@ -594,96 +647,4 @@ fn push_string(text: Text<'_>, out: &mut Vec<u8>) {
     let bytes = text.write_canonical(&mut out[start..]);
     out.truncate(start + bytes);
     out.push(b'"');
-}
-
-// ---- values ----
-
-fn text<'a>(cursor: &mut Cursor<'a>) -> Result<Text<'a>, Fault> {
-    cursor.expect(b'"', Expected::String)?;
-    cursor.string()
-}
-
-fn boolean(cursor: &mut Cursor<'_>) -> Result<bool, Fault> {
-    if cursor.eat_all(b"true") {
-        Ok(true)
-    } else if cursor.eat_all(b"false") {
-        Ok(false)
-    } else {
-        Err(cursor.unexpected(Expected::Value))
-    }
-}
-
-/// Reads a number, bare or in a string, and converts its text.
-fn number<'a, T>(
-    cursor: &mut Cursor<'a>,
-    convert: impl FnOnce(&number::Number<'a>, &dyn Fn() -> &'a str) -> Option<T>,
-) -> Result<T, Fault> {
-    let start = *cursor;
-    let is_string = cursor.eat(b'"');
-    if !matches!(cursor.peek(), Some(b'-' | b'0'..=b'9')) {
-        return Err(start.unexpected(Expected::Number));
-    }
-    let number = number::read(cursor)?;
-    if is_string {
-        cursor.expect(b'"', Expected::Number)?;
-    }
-    let text = || std::str::from_utf8(number.text).unwrap_or_default();
-    convert(&number, &text).ok_or_else(|| start.fault(Problem::ValueInfinite))
-}
-
-fn float(cursor: &mut Cursor<'_>) -> Result<f64, Fault> {
-    for (name, float) in
-        [(&b"\"NaN\""[..], f64::NAN), (b"\"Infinity\"", f64::INFINITY), (b"\"-Infinity\"", f64::NEG_INFINITY)]
-    {
-        if cursor.rest().starts_with(name) {
-            cursor.skip(name.len());
-            return Ok(float);
-        }
-    }
-    number(cursor, |_, text| text().parse().ok().filter(|float: &f64| float.is_finite()))
-}
-
-/// An integer, which may be spelled as a float if that has no fraction, as the JSON of protobuf allows.
-fn integer<T: std::str::FromStr + TryFrom<i128>>(cursor: &mut Cursor<'_>) -> Result<T, Fault> {
-    number(cursor, |number, text| {
-        // Up to 19 digits without a sign fit in 64 bits.
-        if number.is_whole() && number.integer.len() == number.text.len() && number.integer.len() <= 19 {
-            let integer = number.integer.iter().fold(0, |sum: u64, digit| sum * 10 + u64::from(digit - b'0'));
-            return T::try_from(i128::from(integer)).ok();
-        }
-        let text = text();
-        if number.is_whole() {
-            return text.parse().ok();
-        }
-        let float: f64 = text.parse().ok().filter(|float: &f64| float.trunc() == *float)?;
-        #[expect(clippy::cast_possible_truncation, reason = "what does not fit is not an integer of 64 bits either")]
-        let integer = float as i128;
-        T::try_from(integer).ok()
-    })
-}
-
-fn signed(cursor: &mut Cursor<'_>) -> Result<i64, Fault> {
-    integer(cursor)
-}
-
-fn signed_32(cursor: &mut Cursor<'_>) -> Result<i32, Fault> {
-    integer(cursor)
-}
-
-fn unsigned(cursor: &mut Cursor<'_>) -> Result<u64, Fault> {
-    integer(cursor)
-}
-
-fn enum_of_temporality(cursor: &mut Cursor<'_>) -> Result<i32, Fault> {
-    for (name, number) in [
-        (&b"\"AGGREGATION_TEMPORALITY_UNSPECIFIED\""[..], 0),
-        (b"\"AGGREGATION_TEMPORALITY_DELTA\"", DELTA),
-        (b"\"AGGREGATION_TEMPORALITY_CUMULATIVE\"", CUMULATIVE),
-    ] {
-        if cursor.rest().starts_with(name) {
-            cursor.skip(name.len());
-            return Ok(number);
-        }
-    }
-    signed_32(cursor)
 }

@@ -24,9 +24,11 @@
 //! A point flagged as without a recorded value is a stale marker for each of its series: those that can be derived from
 //! the point, and always `_sum`, `_count` and the bucket `+Inf`.
 
+mod cached;
 mod histogram;
 mod json;
 mod names;
+mod plain;
 mod protobuf;
 mod response;
 mod value;

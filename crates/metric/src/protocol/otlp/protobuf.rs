@@ -8,10 +8,13 @@
 //! A known field with the wrong wire type is malformed. What is not stored (the scope, exemplars, metadata) is skipped
 //! by its length. Text that is not UTF-8 rejects its points and no more.
 
+use super::cached::{Encoding, Lookup};
+use super::plain::{PlainMetric, PlainPoint};
 use super::value;
 use super::writer::{HistogramHead, MetricHead, Number, Owner, PointError, PointHead, Shape, Writer};
 use crate::limits::OTLP_VALUE_DEPTH_MAX;
 use crate::protocol::protobuf::{Content, Message, each_fixed64, each_varint, zigzag};
+use crate::protocol::series_cache::Key;
 use crate::protocol::span::Span;
 use crate::{DecodeError, LineSink, Reject, Skip};
 
@@ -113,6 +116,13 @@ impl<'a> Decoder<'a, '_, '_> {
     }
 
     fn metric(&mut self, bytes: &'a [u8]) -> Result<(), DecodeError> {
+        if let Some(metric) = PlainMetric::read(bytes) {
+            let PlainMetric { name, unit, shape, temporality, .. } = metric;
+            let head = MetricHead { name, unit, shape, temporality };
+            if let Some(generation) = self.writer.cached.generation_of(&head, Encoding::Protobuf) {
+                return self.plain_metric(&metric, &head, generation);
+            }
+        }
         let (mut name, mut unit) = (&[][..], &[][..]);
         // The field number of the data, and the fields from the first of them on.
         let mut data = None;
@@ -142,6 +152,40 @@ impl<'a> Decoder<'a, '_, '_> {
         };
         self.writer.begin_metric(&MetricHead { name, unit, shape, temporality });
         self.data_points(number, fields)
+    }
+
+    /// The points of a gauge or a sum, of which those that came before are not read.
+    fn plain_metric(
+        &mut self,
+        metric: &PlainMetric<'a>,
+        head: &MetricHead<'a>,
+        generation: u64,
+    ) -> Result<(), DecodeError> {
+        // Names that depend on the unit have all of it in their keys.
+        let before = if self.writer.needs_unit() { metric.head } else { metric.name };
+        let mut has_begun = false;
+        for bytes in metric.points {
+            let point = PlainPoint::read(bytes);
+            let key = point.map(|point| Key { before, behind: point.attributes, has_gap: true, generation });
+            let lookup = key.map_or(Lookup::Passed, |key| self.writer.cached.find(&key));
+            if let (Lookup::Found(index), Some(point)) = (lookup, point)
+                && self.writer.push_cached(index, point.head, point.number, self.sink)
+            {
+                continue;
+            }
+            if !has_begun {
+                self.writer.begin_metric(head);
+                has_begun = true;
+            }
+            let stored = self.sink.metrics();
+            self.number_point(bytes)?;
+            if let (Lookup::Missed, Some(key)) = (lookup, key)
+                && self.sink.metrics() > stored
+            {
+                self.writer.cache_series(&key);
+            }
+        }
+        Ok(())
     }
 
     /// The temporality, and whether a sum is monotonic.

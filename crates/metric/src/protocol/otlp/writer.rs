@@ -2,13 +2,16 @@
 //!
 //! The tags of a resource are spelled once and stay at the front of one [`Series`], and a point's follow them. Points
 //! of a resource have many attributes in common, each at the same place: those whose bytes are the same as in the point
-//! before keep their spelling, and are not read. If a point overrides a tag of its resource, which is rare, its series
-//! is a copy without the overridden one, never larger than the lines it is made for. What is copied for points that are
-//! then rejected is bounded.
+//! before keep their spelling, and are not read. Points of gauges and sums whose series came before are not read but
+//! for their value and time. If a point overrides a tag of its resource, which is rare, its series is a copy without
+//! the overridden one, never larger than the lines it is made for. What is copied for points that are then rejected is
+//! bounded.
 
+use super::cached::Cached;
 use super::histogram::{BucketCounts, Target};
 use super::{Names, Options, names};
 use crate::limits::{HISTOGRAM_BUCKETS_MAX, OTLP_SCRATCH_KEPT_BYTES_MAX, OTLP_WASTED_BYTES_MAX};
+use crate::protocol::series_cache::Key;
 use crate::protocol::span::Span;
 use crate::{Bounds, DecodeError, Kind, LineSink, Reject, Series, SeriesMark, Value};
 
@@ -157,12 +160,13 @@ struct Service {
     instance: Vec<u8>,
 }
 
-/// Counts of points to come back to.
+/// Counts of points to come back to, and the series that came last.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct WriterMark {
     points: usize,
     rejected_points: u64,
     wasted_bytes: usize,
+    latest: usize,
 }
 
 #[derive(Debug)]
@@ -191,6 +195,7 @@ pub(super) struct Writer {
     attributes: Vec<Span>,
     shared: usize,
     pub numbers: PointNumbers,
+    pub cached: Cached,
     /// Data points up to now.
     points: usize,
     rejected_points: u64,
@@ -223,6 +228,7 @@ impl Writer {
             attributes: Vec::new(),
             shared: 0,
             numbers: PointNumbers::default(),
+            cached: Cached::new(),
             points: 0,
             rejected_points: 0,
             is_copied: false,
@@ -269,6 +275,7 @@ impl Writer {
         let Service { namespace, name, instance } = &self.service;
         self.series.kept_bytes()
             + self.copy.kept_bytes()
+            + self.cached.kept_bytes()
             + self.numbers_bytes()
             + self.overridden.capacity() * size_of::<usize>()
             + self.attributes.capacity() * size_of::<Span>()
@@ -328,6 +335,7 @@ impl Writer {
             self.overridden.clear();
         }
         self.resource_tags = self.series.tags();
+        self.cached.begin_resource(self.resource_reject.is_none().then_some(&self.series));
     }
 
     fn job_and_instance(&mut self, service: &mut Service) -> Result<(), Reject> {
@@ -396,12 +404,13 @@ impl Writer {
     /// The counts of points at present.
     pub const fn mark(&self) -> WriterMark {
         let &Self { points, rejected_points, wasted_bytes, .. } = self;
-        WriterMark { points, rejected_points, wasted_bytes }
+        WriterMark { points, rejected_points, wasted_bytes, latest: self.cached.latest() }
     }
 
     /// Takes back the counts since `mark`.
     pub fn reset_to(&mut self, mark: WriterMark) {
         (self.points, self.rejected_points, self.wasted_bytes) = (mark.points, mark.rejected_points, mark.wasted_bytes);
+        self.cached.go_back_to(mark.latest);
     }
 
     // ---- a point ----
@@ -479,6 +488,36 @@ impl Writer {
     fn point_attribute(&mut self, key: &[u8], value: &[u8]) {
         if self.point_reject.is_none() {
             self.point_reject = self.attribute(key, value).err();
+        }
+    }
+
+    /// Stores the point of a gauge or a sum whose series is in the cache. False, and nothing is done, if that is not as
+    /// simple.
+    #[inline]
+    pub fn push_cached(&mut self, index: usize, head: PointHead, number: Number, sink: &mut LineSink<'_>) -> bool {
+        let Some(series) = self.cached.hit(index) else { return false };
+        let value = match number {
+            Number::Int(integer) => Value::Int(integer),
+            Number::Double(float) => Value::Float(float),
+        };
+        let front = self.series.spelled_tags(self.resource_tags);
+        let timestamp_ms = head.timestamp_ms().unwrap_or(sink.arrival_ms());
+        let is_stored = sink.push_cached_behind(&series, front, &[], series.kind, value, timestamp_ms);
+        self.points += usize::from(is_stored);
+        is_stored
+    }
+
+    /// Takes the series of the point that was stored last into the cache, unless that overrides a tag.
+    pub fn cache_series(&mut self, key: &Key<'_>) {
+        if !self.is_copied {
+            self.cached.insert(key, &self.series, self.resource_tags, self.metric_kind);
+        }
+    }
+
+    /// As [`cache_series`](Self::cache_series), of a series that may be in the cache.
+    pub fn note(&mut self, key: &Key<'_>) {
+        if !self.is_copied {
+            self.cached.note(key, &self.series, self.resource_tags, self.metric_kind);
         }
     }
 

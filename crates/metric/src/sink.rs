@@ -10,7 +10,6 @@
 //! once a `Series` has grown to what its body needs, and every line is one that [`Line`](crate::Line) reads.
 
 mod cached;
-mod mark;
 mod overlay;
 mod space;
 mod spelled;
@@ -438,15 +437,10 @@ const FRAME_BYTES_MAX: usize =
 /// The lines of one body.
 pub struct LineSink<'out> {
     out: &'out mut [u8],
-    bytes: usize,
     arrival_ms: i64,
-    metrics: u32,
     /// Metrics written and rejected.
     known: u32,
-    far_from_now: u32,
-    rejected: [u32; Reject::COUNT],
-    skipped: [u32; Skip::COUNT],
-    first_rejected: Option<Rejected>,
+    decoded: Decoded,
     /// The head of a line, and the moment it stands for: the metrics of a body mostly share it.
     head: [u8; HEAD_BYTES],
     head_ms: i64,
@@ -487,14 +481,16 @@ impl<'out> LineSink<'out> {
         assert!((TIMESTAMP_MS_MIN..=TIMESTAMP_MS_MAX).contains(&arrival_ms));
         Self {
             out,
-            bytes: 0,
             arrival_ms,
-            metrics: 0,
             known: 0,
-            far_from_now: 0,
-            rejected: [0; Reject::COUNT],
-            skipped: [0; Skip::COUNT],
-            first_rejected: None,
+            decoded: Decoded {
+                metrics: 0,
+                bytes: 0,
+                far_from_now: 0,
+                rejected: [0; Reject::COUNT],
+                skipped: [0; Skip::COUNT],
+                first_rejected: None,
+            },
             head: super::encode::head(arrival_ms),
             head_ms: arrival_ms,
         }
@@ -527,7 +523,7 @@ impl<'out> LineSink<'out> {
         let known = self.known_with(1)?;
         let digits = if let Value::Digits(digits) = value { digits.len() } else { 0 };
         let bytes_max = FRAME_BYTES_MAX + series.name.len() + digits + series.tags.len();
-        let rest = &mut self.out[self.bytes..];
+        let rest = &mut self.out[self.decoded.bytes..];
         let Some(mut line) = LineSpace::new(rest, bytes_max) else { return Err(DecodeError::TooLarge) };
         line.put(&self.head);
         line.put(&series.name);
@@ -550,10 +546,10 @@ impl<'out> LineSink<'out> {
     /// Counts a line that is written, behind which `left` bytes are left of those reserved.
     #[inline]
     fn count_line(&mut self, known: u32, left: usize, timestamp_ms: i64) {
-        self.bytes = self.out.len() - left;
+        self.decoded.bytes = self.out.len() - left;
         self.known = known;
-        self.metrics += 1;
-        self.far_from_now += u32::from(timestamp_ms.abs_diff(self.arrival_ms) > TIMESTAMP_FAR_MS);
+        self.decoded.metrics += 1;
+        self.decoded.far_from_now += u32::from(timestamp_ms.abs_diff(self.arrival_ms) > TIMESTAMP_FAR_MS);
     }
 
     /// Counts `metrics` that are not stored; `at` is the place of the first, as in [`Rejected::at`].
@@ -572,14 +568,15 @@ impl<'out> LineSink<'out> {
     #[cold]
     pub fn reject_as(&mut self, metrics: u32, first: Rejected) -> Result<(), DecodeError> {
         self.known = self.known_with(metrics)?;
-        self.rejected[first.reason as usize] += metrics;
-        self.first_rejected = self.first_rejected.or(Some(first));
+        self.decoded.rejected[first.reason as usize] += metrics;
+        self.decoded.first_rejected = self.decoded.first_rejected.or(Some(first));
         Ok(())
     }
 
     /// Counts `elements` that are no metrics.
     pub fn skip(&mut self, kind: Skip, elements: u32) {
-        self.skipped[kind as usize] = self.skipped[kind as usize].saturating_add(elements);
+        let skipped = &mut self.decoded.skipped[kind as usize];
+        *skipped = skipped.saturating_add(elements);
     }
 
     /// The number of metrics that are known with `metrics` more.
@@ -599,20 +596,20 @@ impl<'out> LineSink<'out> {
     #[inline]
     #[must_use]
     pub fn metrics(&self) -> u32 {
-        self.metrics
+        self.decoded.metrics
     }
 
     /// Returns the counts so far.
     #[must_use]
     pub fn decoded(&self) -> Decoded {
-        Decoded {
-            metrics: self.metrics,
-            bytes: self.bytes,
-            far_from_now: self.far_from_now,
-            rejected: self.rejected,
-            skipped: self.skipped,
-            first_rejected: self.first_rejected,
-        }
+        self.decoded
+    }
+
+    /// Takes back the lines and the counts since [`decoded`](Self::decoded) returned `then`: for a decoder that reads
+    /// ahead of what decides.
+    pub(crate) fn reset_to(&mut self, then: Decoded) {
+        self.known = then.metrics + then.rejected();
+        self.decoded = then;
     }
 }
 

@@ -97,7 +97,7 @@ impl LineSink<'_> {
             self.set_head(timestamp_ms);
         }
         let known = self.known_with(1).ok()?;
-        let mut line = LineSpace::new(&mut self.out[self.bytes..], FRAME_BYTES_MAX + bytes)?;
+        let mut line = LineSpace::new(&mut self.out[self.decoded.bytes..], FRAME_BYTES_MAX + bytes)?;
         line.put(&self.head);
         Some((line, known))
     }

@@ -274,7 +274,7 @@ impl Decoder<'_, '_> {
         let begin = |decoder: &mut Self, Totals { is_monotonic, temporality }| {
             begin(decoder, if is_sum { Shape::Sum { is_monotonic } } else { shape }, temporality);
         };
-        let before = (self.sink.mark(), self.writer.mark());
+        let before = (self.sink.decoded(), self.writer.mark());
         let expected = Totals { is_monotonic: is_sum && self.expected.is_monotonic, ..self.expected };
         let mut are_read = false;
         self.object(cursor, known, |decoder, cursor, key| {

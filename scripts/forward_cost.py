@@ -14,6 +14,8 @@ import threading
 import time
 import urllib.request
 
+from callgrind import counts
+
 DEADLINE_S = 300
 TICKS = os.sysconf("SC_CLK_TCK")
 CORES = sorted(os.sched_getaffinity(0))
@@ -227,27 +229,6 @@ def run_forward(binary, log, url, options, samples, behind, cores=None):
             server.send_signal(signal.SIGTERM)
             server.wait(30)
         return cpu, elapsed, receiver_bytes[0] - bytes_before
-
-
-def counts(path):
-    """Instructions of each function itself, by its name, in one thread, as callgrind wrote them."""
-    names, of, current, is_call = {}, {}, None, False
-    with open(path, encoding="utf-8", errors="replace") as file:
-        for line in file:
-            if match := re.match(r"(c?)fn=\((\d+)\)(?: (.*))?$", line):
-                is_callee, number, name = match.groups()
-                if name:
-                    names[number] = name
-                if not is_callee:
-                    current = names.get(number, number)
-            elif line.startswith("calls="):
-                is_call = True
-            elif line[0] in "0123456789+-*":
-                # The line behind a call has the cost of what was called.
-                if not is_call:
-                    of[current] = of.get(current, 0) + int(line.split()[1])
-                is_call = False
-    return of
 
 
 STAGES = ("reading", "encoding", "compressing")

@@ -48,4 +48,4 @@ while (($# > 0)); do
 done
 need_tools 'Debian: apt-get install python3' python3
 need_binaries metricstream load_test
-exec python3 "$scripts/forward_cost.py" "$BINARIES/metricstream" "${options[@]}"
+exec python3 -B "$scripts/forward_cost.py" "$BINARIES/metricstream" "${options[@]}"

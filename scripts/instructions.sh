@@ -79,8 +79,9 @@ singles=1000 pipelined=6400
 count few
 count single "$singles"
 count pipelined "$pipelined" --pipeline 16
-python3 - "$work" "$stored" "$mode" "$singles" "$pipelined" "$build" <<'PY'
+PYTHONPATH=$scripts python3 -B - "$work" "$stored" "$mode" "$singles" "$pipelined" "$build" <<'PY'
 import json, pathlib, re, sys
+from callgrind import counts
 
 work, stored, mode = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), sys.argv[3]
 REQUESTS = {"single": int(sys.argv[4]), "pipelined": int(sys.argv[5])}
@@ -102,26 +103,6 @@ COMPARED = {
     "single": ("http", "log"),
     "pipelined": ("parser and encoder", "http", "limiter", "histograms", "log", "C library", "reactor"),
 }
-
-
-def counts(path):
-    """Instructions of each function itself, by its name, in one thread."""
-    names, of, current, is_call = {}, {}, None, False
-    for line in path.read_text(errors="replace").splitlines():
-        if match := re.match(r"(c?)fn=\((\d+)\)(?: (.*))?$", line):
-            is_callee, number, name = match.groups()
-            if name:
-                names[number] = name
-            if not is_callee:
-                current = names.get(number, number)
-        elif line.startswith("calls="):
-            is_call = True
-        elif line and line[0] in "0123456789+-*":
-            # The line behind a call has the cost of what was called.
-            if not is_call:
-                of[current] = of.get(current, 0) + int(line.split()[1])
-            is_call = False
-    return of
 
 
 def group(name):

@@ -521,8 +521,8 @@ pub const FORWARD_TIME_MIN: Duration = Duration::from_millis(10);
 pub const FORWARD_TIME_CAP: Duration = Duration::from_secs(3_600);
 /// Time between two attempts to open the log where it cannot be read.
 pub const FORWARD_OPEN_INTERVAL: Duration = Duration::from_secs(1);
-/// Bytes of the log that are read at once: some batches.
-pub const FORWARD_READ_BYTES: usize = MIB;
+/// Bytes of the log that are read at once: what is copied there stays in a core's second cache until it is looked at.
+pub const FORWARD_READ_BYTES: usize = 256 * KIB;
 /// Default of `timeout`, the time that one request may take, from connecting to the end of the response.
 pub const FORWARD_REQUEST_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 /// Time that connecting to one address may take.

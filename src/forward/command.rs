@@ -10,7 +10,7 @@ use super::{
 };
 use crate::limits;
 use log::{
-    DirectoryLock, FollowError, Follower, Holder, LogPosition, NotAPosition, OpenError, Start, holder,
+    DirectoryLock, FollowError, Follower, Holder, LineBuffer, LogPosition, NotAPosition, OpenError, Start, holder,
     segment::{Catalog, Segment},
 };
 use metric::{Lines, format_timestamp, printable::TerminalWriter};
@@ -231,7 +231,7 @@ fn reset(directory: &Path, name: &str, start: Start) -> Result<(), ForwardsError
     let mut follower = Follower::open_offline(directory, start).map_err(ForwardsError::ResetTarget)?;
     let position = follower.position();
     // Inside a compressed segment, that it is the beginning of a line is found by reading.
-    follower.read(&mut Vec::new(), 1).map_err(ForwardsError::ResetTarget)?;
+    follower.read(&mut LineBuffer::default(), 1).map_err(ForwardsError::ResetTarget)?;
     let path = || directory.join(cursor::file_name(name));
     // Kafka would know the former place by this identity: without it, the forward begins anew, at this position.
     let identity = directory.join(cursor::identity_file_name(name));
@@ -290,7 +290,7 @@ impl Listed {
         self.held_segments = held.clone().count();
         self.held_bytes = held.clone().map(Segment::bytes).fold(0, u64::saturating_add);
         let mut follower = Follower::open_offline(directory, Start::At(position))?;
-        let mut line = Vec::new();
+        let mut line = LineBuffer::default();
         let end = Follower::open_offline(directory, Start::End)?.position().byte;
         if follower.read(&mut line, 1)? == 0 {
             self.bytes_behind = Some(0);

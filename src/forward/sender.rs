@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{limits, stats::ForwardStatus};
 use host::channel::{Receiver, RecvTimeoutError, Sender};
-use log::{Follower, LogPosition};
+use log::{Follower, LineBuffer, LogPosition};
 use metric::Lines;
 use std::{collections::VecDeque, sync::Arc};
 
@@ -63,7 +63,7 @@ impl Job {
     /// Forwards until the server stops. `follower`: the log, if it is open already.
     pub fn run(mut self, mut follower: Option<Follower>) {
         self.shared.yield_to_reactors();
-        let mut lines = Vec::new();
+        let mut lines = LineBuffer::default();
         while let Ok(()) = self.step(&mut follower, &mut lines) {}
         // What the lanes were done with in the meantime.
         while let Ok(lane) = self.lanes.done.try_recv() {
@@ -73,7 +73,7 @@ impl Job {
     }
 
     /// Reads on, and waits where there is nothing to read.
-    fn step(&mut self, follower: &mut Option<Follower>, lines: &mut Vec<u8>) -> Result<(), Stopped> {
+    fn step(&mut self, follower: &mut Option<Follower>, lines: &mut LineBuffer) -> Result<(), Stopped> {
         if self.shared.stop.is_over() {
             return Err(Stopped);
         }

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{limits, stats::Outcome};
 use http1::{HttpError, accept};
-use log::{FollowError, Follower, LogPosition, LogStatus, Start};
+use log::{FollowError, Follower, LineBuffer, LogPosition, LogStatus, Start};
 use std::{
     path::PathBuf,
     sync::{Arc, atomic::Ordering},
@@ -57,7 +57,7 @@ impl LogStream {
         // Before reading: what is written from here on ends the wait.
         let seen = self.log.published();
         let mut follower = self.open(&parameters, share)?;
-        let mut lines = Vec::new();
+        let mut lines = LineBuffer::default();
         while lines.len() < parameters.bytes_max {
             check(share)?;
             let left = parameters.bytes_max - lines.len();
@@ -78,11 +78,13 @@ impl LogStream {
         let mut fields =
             format!("\r\nX-MetricsStream-Next: {next}\r\nVary: Accept-Encoding\r\nCache-Control: no-store")
                 .into_bytes();
-        if takes_zstd && !lines.is_empty() {
-            lines = zstd::bulk::compress(&lines, ZSTD_LEVEL).map_err(|error| failed(format!("zstd: {error}")))?;
+        let bytes = if takes_zstd && !lines.is_empty() {
             fields.extend_from_slice(b"\r\nContent-Encoding: zstd");
-        }
-        let body = Box::new(Body { bytes: lines, taken: 0 });
+            zstd::bulk::compress(&lines, ZSTD_LEVEL).map_err(|error| failed(format!("zstd: {error}")))?
+        } else {
+            lines.into_bytes()
+        };
+        let body = Box::new(Body { bytes, taken: 0 });
         Ok(Prepared { content_type: CONTENT_TYPE, fields: fields.into(), body })
     }
 

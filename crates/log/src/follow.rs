@@ -194,7 +194,7 @@ impl Follower {
     ///
     /// # Errors
     /// See [`FollowError`]. The position is unchanged, or that of the next segment.
-    pub fn read(&mut self, lines: &mut Vec<u8>, bytes_max: usize) -> Result<usize, FollowError> {
+    pub fn read(&mut self, lines: &mut LineBuffer, bytes_max: usize) -> Result<usize, FollowError> {
         loop {
             let byte = self.position.byte;
             let (read, sealed) = match &mut self.source {
@@ -370,7 +370,7 @@ impl Source {
 }
 
 impl Frames {
-    fn read(&mut self, byte: u64, lines: &mut Vec<u8>, bytes_max: usize) -> Result<usize, FollowError> {
+    fn read(&mut self, byte: u64, lines: &mut LineBuffer, bytes_max: usize) -> Result<usize, FollowError> {
         let blocks = &self.sidecar.blocks;
         let index = blocks.partition_point(|block| block.offset <= byte).saturating_sub(1);
         let Some(block) = blocks.get(index).filter(|block| byte < block.offset + block.bytes) else { return Ok(0) };
@@ -387,7 +387,8 @@ impl Frames {
         }
         let within = &rest[..rest.len().min(bytes_max)];
         let end = memrchr(b'\n', within).or_else(|| memchr(b'\n', rest)).map_or(0, |end| end + 1);
-        lines.extend_from_slice(&rest[..end]);
+        lines.space(end).copy_from_slice(&rest[..end]);
+        lines.extend(end);
         Ok(end)
     }
 }
@@ -417,41 +418,44 @@ fn check_line_start(file: &File, byte: u64, end: u64) -> Result<(), Option<Follo
 }
 
 /// Appends whole lines of `file` from `byte` up to `end`: of `bytes_max` bytes at most, or one that is longer.
-fn read_lines(file: &File, byte: u64, end: u64, lines: &mut Vec<u8>, bytes_max: usize) -> Result<usize, FollowError> {
+fn read_lines(
+    file: &File,
+    byte: u64,
+    end: u64,
+    lines: &mut LineBuffer,
+    bytes_max: usize,
+) -> Result<usize, FollowError> {
     let left = usize::try_from(end.saturating_sub(byte)).unwrap_or(usize::MAX);
-    let begin = lines.len();
-    let mut bytes = left.min(bytes_max.max(1));
+    let (mut have, mut bytes) = (0, left.min(bytes_max.max(1)));
     while bytes > 0 {
-        let have = lines.len() - begin;
-        lines.resize(begin + bytes, 0);
-        if let Err(error) = file.read_exact_at(&mut lines[begin + have..], byte + have as u64) {
-            lines.truncate(begin);
-            return Err(error.into());
-        }
+        let space = lines.space(bytes);
+        file.read_exact_at(&mut space[have..], byte + have as u64)?;
         // Of a line that is longer than the bound only its end is searched, and nothing behind it is taken.
         let found = match have {
-            0 => memrchr(b'\n', &lines[begin..]),
-            _ => memchr(b'\n', &lines[begin + have..]).map(|at| have + at),
+            0 => memrchr(b'\n', space),
+            _ => memchr(b'\n', &space[have..]).map(|at| have + at),
         };
         if let Some(last) = found {
-            lines.truncate(begin + last + 1);
+            lines.extend(last + 1);
             return Ok(last + 1);
         }
         if bytes == left {
             break;
         }
         if bytes > LINE_BYTES_MAX {
-            lines.truncate(begin);
             let what = format!("more than {LINE_BYTES_MAX} bytes without a line feed (from byte {byte})");
             return Err(SegmentError::Malformed(what).into());
         }
+        have = bytes;
         bytes = left.min(bytes.saturating_mul(2).max(bytes + 4096));
     }
-    lines.truncate(begin);
     Ok(0)
 }
 
+mod line_buffer;
 mod time;
+
+pub use line_buffer::LineBuffer;
 
 #[cfg(test)]
 #[cfg(not(loom))]

@@ -94,7 +94,7 @@ pub use appender::Appender;
 pub use boot::Boot;
 pub use directory::{LOCK_NAME, OpenError, Opened, STATE_NAME, open, open_file, read_state};
 pub use file::{DiskFile, LogFile, RotateError, Rotated};
-pub use follow::{FollowError, Follower, Start};
+pub use follow::{FollowError, Follower, LineBuffer, Start};
 pub use group_commit::GroupCommit;
 pub use high_watermark::Published;
 pub use histogram::{AtomicHistogram, HistogramSnapshot};

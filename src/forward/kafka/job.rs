@@ -20,7 +20,7 @@ use crate::{
     stats::{ForwardStatus, RefusedBy},
     trace::{DeliveryOutcome, DeliveryStage, DeliveryTracer},
 };
-use log::{Follower, LogPosition, Start};
+use log::{Follower, LineBuffer, LogPosition, Start};
 use metric::Lines;
 use rdkafka::error::RDKafkaErrorCode;
 use std::{
@@ -112,7 +112,7 @@ impl Job {
     /// Forwards until the server stops.
     pub fn run(mut self) {
         self.shared.yield_to_reactors();
-        let mut lines = Vec::new();
+        let mut lines = LineBuffer::default();
         let mut follower = None;
         while let Ok(()) = self.step(&mut follower, &mut lines) {}
         if let Some(session) = self.session.as_ref().filter(|_| self.is_ready) {
@@ -123,7 +123,7 @@ impl Job {
     }
 
     /// Reads on, and waits where there is nothing to read.
-    fn step(&mut self, follower: &mut Option<Follower>, lines: &mut Vec<u8>) -> Result<(), Stopped> {
+    fn step(&mut self, follower: &mut Option<Follower>, lines: &mut LineBuffer) -> Result<(), Stopped> {
         if self.shared.stop.is_over() {
             return Err(Stopped);
         }
@@ -287,7 +287,7 @@ impl Job {
 
     /// Opens the log `count` lines further on. `None`: it cannot be read now.
     fn skip(&mut self, mut follower: Follower, count: u64) -> Result<Option<Follower>, Stopped> {
-        let (mut lines, mut left) = (Vec::new(), count);
+        let (mut lines, mut left) = (LineBuffer::default(), count);
         loop {
             if self.shared.stop.is_over() {
                 return Err(Stopped);

@@ -1,6 +1,6 @@
 //! The search for a time: lines are in the order of their arrival, and their timestamps need not be in any.
 
-use super::{FollowError, Follower};
+use super::{FollowError, Follower, LineBuffer};
 use crate::{
     limits::BLOCK_BYTES,
     position::SegmentId,
@@ -15,7 +15,7 @@ impl Follower {
     /// # Errors
     /// See [`FollowError`].
     pub fn seek_time(&mut self, from_ms: i64, may_continue: &dyn Fn() -> bool) -> Result<bool, FollowError> {
-        let mut lines = Vec::new();
+        let mut lines = LineBuffer::default();
         let mut skipped = None;
         while may_continue() {
             if let SegmentId::Sealed(name) = self.position.segment

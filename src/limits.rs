@@ -496,7 +496,7 @@ pub const FORWARD_BATCH_TEXT_BYTES_MAX: usize =
     FORWARD_SHARDS_CAP * FORWARD_REQUEST_BYTES + 3 * log::limits::LINE_BYTES_MAX;
 const _: () = assert!(FORWARD_BATCH_TEXT_BYTES_MAX < u32::MAX as usize);
 /// Bytes that a forward takes for what it knows of series (without what vectors and tables have in reserve, as much
-/// again at most): some 30,000 series of five tags. The lines of others cost several times as much CPU time, and are
+/// again at most): some 25,000 series of five tags. The lines of others cost several times as much CPU time, and are
 /// sent just the same.
 pub const FORWARD_KNOWN_BYTES: usize = 16 * MIB;
 /// Lines that did not fit into what a forward knows of series, for each known series, until it forgets them all:

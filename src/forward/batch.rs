@@ -43,7 +43,7 @@ fn stored(number: usize) -> u32 {
 struct Series {
     /// Encoded as those of remote write 1.0.
     labels: Span,
-    /// Numbers of the labels' texts, if the series has them.
+    /// The texts of the labels, if they have numbers.
     symbols: Range<u32>,
     kind: Kind,
     hash: u64,
@@ -62,6 +62,25 @@ struct Stored {
     timestamp_ms: i64,
     /// The next sample of the series.
     next: u32,
+}
+
+/// A text of a series' labels, and its number: equal numbers in a batch are equal texts.
+#[derive(Debug, Clone, Copy)]
+pub struct Symbol {
+    /// The number.
+    pub number: u32,
+    /// The place in the encoded labels.
+    pub begin: u32,
+    /// The end of that.
+    pub end: u32,
+}
+
+impl Symbol {
+    /// The text, of the labels that it is one of.
+    #[inline]
+    pub fn of(self, labels: &[u8]) -> &[u8] {
+        &labels[self.begin as usize..self.end as usize]
+    }
 }
 
 /// The name and the tags of a line, as the log spells them, and the series that they are.
@@ -124,9 +143,8 @@ impl<'a> Run<'a> {
         self.series.labels.of(&self.batch.text)
     }
 
-    /// A number for each text of the labels: name, value, and so on. Equal numbers in a batch are equal texts. Empty:
-    /// they have none.
-    pub fn symbols(&self) -> &'a [u32] {
+    /// The texts of the labels: name, value, and so on. Empty: they have no numbers.
+    pub fn symbols(&self) -> &'a [Symbol] {
         &self.batch.symbols[self.series.symbols.start as usize..self.series.symbols.end as usize]
     }
 
@@ -157,8 +175,8 @@ pub struct Batch {
     sharding: Sharding,
     /// Names and tags as the log spells them, and labels.
     text: Vec<u8>,
-    /// Numbers of texts of labels.
-    symbols: Vec<u32>,
+    /// Texts of labels that have numbers.
+    symbols: Vec<Symbol>,
     series: Vec<Series>,
     samples: Vec<Stored>,
     spellings: Vec<Spelling>,
@@ -244,8 +262,8 @@ impl Batch {
     }
 
     /// The number of the series that has these labels, which [`labels_of`](Self::labels_of) of a batch with the same
-    /// sharding has returned with `hash`. It is added if it is new, then with these numbers of its texts.
-    pub fn series_of_labels(&mut self, labels: &[u8], hash: u64, symbols: &[u32]) -> u32 {
+    /// sharding has returned with `hash`. It is added if it is new, then with these symbols.
+    pub fn series_of_labels(&mut self, labels: &[u8], hash: u64, symbols: &[Symbol]) -> u32 {
         let Self { text, series, .. } = self;
         let entry = self.by_labels.entry(
             hash,

@@ -3,6 +3,7 @@
 use super::{
     batch::{Batch, Place, Run},
     format::Format,
+    snappy::{Compressor, Records},
 };
 use crate::limits;
 use foldhash::fast::RandomState;
@@ -10,7 +11,9 @@ use hashbrown::{HashSet, HashTable, hash_table::Entry};
 use host::time::Instant;
 use metric::{
     Kind,
-    protocol::remote_write::encode::{put_metadata_v1, put_sample, put_series_v1, put_series_v2, put_symbol_v2},
+    protocol::remote_write::encode::{
+        put_metadata_v1, put_reference_v2, put_sample, put_series_v1, put_series_v2, put_symbol_v2, sample_bytes,
+    },
 };
 use std::{hash::BuildHasher, ops::Range};
 
@@ -20,12 +23,17 @@ pub struct Encoder {
     message: Vec<u8>,
     series: Vec<u8>,
     symbols: Symbols,
-    references: Vec<u32>,
+    /// Varints.
+    references: Vec<u8>,
     samples: Vec<u8>,
+    /// The samples of each run, in `series`, and in the message once that is assembled.
+    records: Vec<Records>,
     metadata: SentMetadata,
-    snappy: snap::raw::Encoder,
+    snappy: Compressor,
     zstd: Option<zstd::bulk::Compressor<'static>>,
+    /// All of it is initialised; the body is at its beginning.
     body: Vec<u8>,
+    body_bytes: usize,
 }
 
 /// A request.
@@ -45,16 +53,18 @@ impl Encoder {
             symbols: Symbols::default(),
             references: Vec::new(),
             samples: Vec::new(),
+            records: Vec::new(),
             metadata: SentMetadata::default(),
-            snappy: snap::raw::Encoder::new(),
+            snappy: Compressor::new(),
             zstd: None,
             body: Vec::new(),
+            body_bytes: 0,
         }
     }
 
     /// The body of the request that was encoded last.
     pub fn body(&self) -> &[u8] {
-        &self.body
+        &self.body[..self.body_bytes]
     }
 
     /// The message of the request that was encoded last, not compressed.
@@ -90,6 +100,7 @@ impl Encoder {
         self.message.clear();
         self.series.clear();
         self.symbols.clear();
+        self.records.clear();
         self.metadata.renew();
         let mut encoded = Encoded { samples: 0, behind: place };
         let is_full = |this: &Self| this.message.len() + this.series.len() >= limits::FORWARD_REQUEST_BYTES;
@@ -97,51 +108,62 @@ impl Encoder {
             let Some((run, behind)) = batch.next(lane, encoded.behind, samples_max - encoded.samples) else { break };
             self.samples.clear();
             run.samples().for_each(|sample| put_sample(&mut self.samples, sample));
-            match format {
+            let begin = match format {
                 Format::V2 => self.put_v2(&run),
                 Format::V1 | Format::V1Zstd => self.put_v1(&run),
-            }
+            };
+            let end = begin + self.samples.len();
+            self.records.push(Records { begin, end, bytes: sample_bytes(&self.samples) });
             encoded.samples += run.len();
             encoded.behind = behind;
         }
+        let before = self.message.len();
         self.message.extend_from_slice(&self.series);
+        self.records.iter_mut().for_each(|records| {
+            records.begin += before;
+            records.end += before;
+        });
         (encoded.samples > 0).then_some(encoded)
     }
 
-    fn put_v1(&mut self, run: &Run<'_>) {
-        put_series_v1(&mut self.series, run.encoded_labels(), &self.samples);
+    /// Appends a run as a series of version 1.0. Returns the offset of its samples.
+    fn put_v1(&mut self, run: &Run<'_>) -> usize {
         let family = family(run.name(), run.kind());
         if self.metadata.is_due(family, run.kind()) {
             put_metadata_v1(&mut self.message, family, run.kind());
         }
+        put_series_v1(&mut self.series, run.encoded_labels(), &self.samples)
     }
 
-    fn put_v2(&mut self, run: &Run<'_>) {
+    /// As [`put_v1`](Self::put_v1), of version 2.0.
+    fn put_v2(&mut self, run: &Run<'_>) -> usize {
         self.references.clear();
-        let mut numbers = run.symbols().iter();
-        for text in run.labels().flat_map(|(name, value)| [name, value]) {
-            let reference = match numbers.next() {
-                Some(&number) => self.symbols.numbered(number, &mut self.message, text),
-                None => self.symbols.intern(&mut self.message, text),
-            };
-            self.references.push(reference);
+        let (labels, message) = (run.encoded_labels(), &mut self.message);
+        if run.symbols().is_empty() {
+            for text in run.labels().flat_map(|(name, value)| [name, value]) {
+                put_reference_v2(&mut self.references, self.symbols.intern(message, text));
+            }
         }
-        put_series_v2(&mut self.series, &self.references, &self.samples, run.kind());
+        for symbol in run.symbols() {
+            put_reference_v2(&mut self.references, self.symbols.numbered(symbol.number, message, symbol.of(labels)));
+        }
+        put_series_v2(&mut self.series, &self.references, &self.samples, run.kind())
     }
 
     fn compress(&mut self, format: Format) {
+        let Self { message, body, .. } = self;
+        let mut reserve = |bytes: usize| body.resize(bytes.max(body.len()), 0);
         match format {
             Format::V1 | Format::V2 => {
-                self.body.resize(snap::raw::max_compress_len(self.message.len()), 0);
-                let bytes = self.snappy.compress(&self.message, &mut self.body);
-                self.body.truncate(bytes.expect("a request is far smaller than snappy's limit"));
+                reserve(Compressor::bytes_max(message.len()));
+                self.body_bytes = self.snappy.compress(message, &self.records, body);
             }
             Format::V1Zstd => {
+                reserve(zstd::zstd_safe::compress_bound(message.len()));
                 let level = limits::FORWARD_ZSTD_LEVEL;
                 let new = || zstd::bulk::Compressor::new(level).expect("the level is one that zstd has");
-                self.body.resize(zstd::zstd_safe::compress_bound(self.message.len()), 0);
-                let bytes = self.zstd.get_or_insert_with(new).compress_to_buffer(&self.message, &mut self.body);
-                self.body.truncate(bytes.expect("the buffer has the size that zstd requires"));
+                let bytes = self.zstd.get_or_insert_with(new).compress_to_buffer(message, &mut body[..]);
+                self.body_bytes = bytes.expect("the buffer has the size that zstd requires");
             }
         }
     }

@@ -6,7 +6,7 @@
 //! known, or does not fit into [`limits::FORWARD_KNOWN_BYTES`], is read by the grammar and mapped, with the same
 //! outcome.
 
-use super::batch::Batch;
+use super::batch::{Batch, Symbol};
 use crate::limits;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
@@ -31,7 +31,7 @@ struct Series {
     /// Hash of front and ending.
     hash: u64,
     labels_hash: u64,
-    /// Numbers of the labels' texts; empty if there were no more of these.
+    /// The texts of the labels; empty if there were no more numbers for these.
     symbols: Range<usize>,
     kind: Kind,
     /// The series of the line that followed the last time.
@@ -49,7 +49,7 @@ pub struct KnownSeries {
     text: Vec<u8>,
     series: Vec<Series>,
     by_bytes: HashTable<u32>,
-    symbols: Vec<u32>,
+    symbols: Vec<Symbol>,
     /// The place of each symbol in the text; its number is its index.
     symbol_places: Vec<Range<usize>>,
     by_symbol: HashTable<u32>,
@@ -220,19 +220,21 @@ impl KnownSeries {
         self.latest = index;
     }
 
-    /// Numbers the texts of the labels that stand at the end of the text, from `labels_at` on: the range of the
-    /// numbers.
+    /// Numbers the texts of the labels that stand at the end of the text, from `labels_at` on: the range of these
+    /// symbols.
     fn number_symbols(&mut self, labels_at: usize) -> Range<usize> {
         let Self { text, symbols, symbol_places, by_symbol, hasher, .. } = self;
         let first = symbols.len();
         for part in labels_v1(&text[labels_at..]).flat_map(|(name, value)| [name, value]) {
             let hash = hasher.hash_one(part);
+            let begin = part.as_ptr().addr() - text.as_ptr().addr();
+            let place = |at: usize| u32::try_from(at - labels_at).unwrap_or(u32::MAX);
+            let (place, place_end) = (place(begin), place(begin + part.len()));
             let is_it = |&number: &u32| text[symbol_places[number as usize].clone()] == *part;
             let number = match by_symbol.find(hash, is_it) {
                 Some(&number) => number,
                 None if symbol_places.len() < limits::FORWARD_KNOWN_SYMBOLS => {
                     let number = u32::try_from(symbol_places.len()).unwrap_or(0);
-                    let begin = part.as_ptr().addr() - text.as_ptr().addr();
                     symbol_places.push(begin..begin + part.len());
                     let rehash = |&number: &u32| hasher.hash_one(&text[symbol_places[number as usize].clone()]);
                     by_symbol.insert_unique(hash, number, rehash);
@@ -243,7 +245,7 @@ impl KnownSeries {
                     break;
                 }
             };
-            symbols.push(number);
+            symbols.push(Symbol { number, begin: place, end: place_end });
         }
         first..symbols.len()
     }
@@ -252,7 +254,7 @@ impl KnownSeries {
     fn bytes(&self) -> usize {
         self.text.len()
             + self.series.len() * (size_of::<Series>() + size_of::<u32>() + 1)
-            + self.symbols.len() * size_of::<u32>()
+            + self.symbols.len() * size_of::<Symbol>()
             + self.symbol_places.len() * (size_of::<Range<usize>>() + size_of::<u32>() + 1)
     }
 }

@@ -1,10 +1,9 @@
 //! Forwarding: lines of the log, delivered to remote write receivers.
 //!
-//! Owns: what to forward and where (`config`, `target`), what a line becomes (`known`,
-//! `labels`, `batch`), the request (`encoder`,
-//! `format`, `client`), the place in the log that a receiver has acknowledged (`cursor`, `reading`), the threads of a
-//! forward: one that reads (`sender`), and one for each connection (`lane`); and, with the feature `kafka`, a topic of
-//! Kafka as the receiver (`kafka`). `command` is `metricstream forwards`.
+//! Owns: what to forward and where (`config`, `target`), what a line becomes (`known`, `labels`, `batch`), the request
+//! (`encoder`, `snappy`, `format`, `client`), the place in the log that a receiver has acknowledged (`cursor`,
+//! `reading`), the threads of a forward: one that reads (`sender`), and one for each connection (`lane`); and, with the
+//! feature `kafka`, a topic of Kafka as the receiver (`kafka`). `command` is `metricstream forwards`.
 //! Promises: each line behind the cursor is delivered at least once - to Kafka exactly once -, or refused by the
 //! receiver and counted; the order of the log is the order of delivery of each series, and with one connection of all;
 //! a receiver that is away costs no memory. May not touch: the reactors, clients.
@@ -23,6 +22,7 @@ mod labels;
 mod lane;
 mod reading;
 mod sender;
+mod snappy;
 mod target;
 
 pub use command::Arguments;

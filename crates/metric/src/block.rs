@@ -15,6 +15,13 @@ pub(super) use sse2::{digits, equal, line_separators, string_stops};
 #[cfg(not(target_arch = "x86_64"))]
 pub(super) use scalar::{digits, equal, line_separators, string_stops};
 
+/// Flags the places where both blocks have the same byte, the first one by the lowest bit.
+#[inline(always)]
+#[must_use]
+pub fn equal_bytes(one: &[u8; BLOCK_BYTES], other: &[u8; BLOCK_BYTES]) -> u32 {
+    equal(one, other)
+}
+
 /// A text of at least one block, of which blocks can be taken anywhere without a check of bounds.
 #[derive(Clone, Copy)]
 pub(super) struct Blocks<'a> {

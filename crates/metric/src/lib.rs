@@ -43,6 +43,7 @@ mod text;
 mod timestamp;
 mod value_text;
 
+pub use block::equal_bytes;
 pub use encode::{BEFORE_NAME, BEFORE_TIMESTAMP, BEFORE_VALUE, BatchEncoder, Encoded};
 pub use error::{BatchError, Field, Reason};
 pub use line::{Line, LineError, LineFeeds, LineHeads, Lines, Tags, is_spelled, read_number};

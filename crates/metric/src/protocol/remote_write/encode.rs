@@ -35,8 +35,6 @@ const SAMPLE_VALUE: u8 = key(1, FIXED64);
 const SAMPLE_TIMESTAMP: u8 = key(2, VARINT);
 /// Bytes of a sample without those of its timestamp: two keys and the value.
 const SAMPLE_HEADS_BYTES: usize = 1 + size_of::<u64>() + 1;
-/// Bytes of a sample whose timestamp has eight bytes at most, with the sample's own key and length.
-const SHORT_SAMPLE_BYTES_MAX: usize = 2 + SAMPLE_HEADS_BYTES + size_of::<u64>();
 
 /// Appends a label as a series of version 1.0 has it. Labels have to be in the order of their names.
 pub fn put_label_v1(to: &mut Vec<u8>, (name, value): Label<'_>) {
@@ -62,18 +60,19 @@ pub fn put_sample(to: &mut Vec<u8>, (value_bits, timestamp_ms): Sample) {
         return put_long_sample(to, value_bits, timestamp);
     }
     let timestamp_bytes = varint_bytes(timestamp);
-    let mut field = [0; SHORT_SAMPLE_BYTES_MAX];
-    field[0] = SAMPLE;
+    let timestamp = short_varint(timestamp, timestamp_bytes);
     // At most 18.
-    field[1] = (SAMPLE_HEADS_BYTES + timestamp_bytes).to_le_bytes()[0];
-    field[2] = SAMPLE_VALUE;
-    field[3..11].copy_from_slice(&value_bits.to_le_bytes());
-    field[11] = SAMPLE_TIMESTAMP;
-    field[12..].copy_from_slice(&short_varint(timestamp, timestamp_bytes).to_le_bytes());
-    let bytes = 2 + SAMPLE_HEADS_BYTES + timestamp_bytes;
-    // A copy of constant length takes no call.
-    let end = to.len() + bytes;
-    to.extend_from_slice(&field);
+    let content_bytes = (SAMPLE_HEADS_BYTES + timestamp_bytes).to_le_bytes()[0];
+    let head = u64::from_le_bytes([SAMPLE, content_bytes, SAMPLE_VALUE, 0, 0, 0, 0, 0]);
+    // From the lowest byte on: three of the head and the value, the key of the timestamp and the timestamp.
+    let field = [
+        (head | value_bits << 24).to_le_bytes(),
+        (value_bits >> 40 | u64::from(SAMPLE_TIMESTAMP) << 24 | timestamp << 32).to_le_bytes(),
+        (timestamp >> 32).to_le_bytes(),
+    ];
+    let end = to.len() + 2 + SAMPLE_HEADS_BYTES + timestamp_bytes;
+    // More than is meant: a copy of constant length takes no call.
+    to.extend_from_slice(field.as_flattened());
     to.truncate(end);
 }
 
@@ -96,11 +95,19 @@ fn short_varint(number: u64, bytes: usize) -> u64 {
     sevens | (0x8080_8080_8080_8080 & ((1 << (8 * (bytes - 1))) - 1))
 }
 
-/// Appends a series to a request of version 1.0: its labels by [`put_label_v1`], its samples by [`put_sample`].
-pub fn put_series_v1(to: &mut Vec<u8>, labels: &[u8], samples: &[u8]) {
+/// Bytes of the first of the samples that [`put_sample`] has appended.
+pub fn sample_bytes(samples: &[u8]) -> usize {
+    // Its length has one byte.
+    samples.get(1).map_or(0, |&bytes| 2 + usize::from(bytes))
+}
+
+/// Appends a series to a request of version 1.0: its labels by [`put_label_v1`], its samples by [`put_sample`]. Returns
+/// the offset of these.
+pub fn put_series_v1(to: &mut Vec<u8>, labels: &[u8], samples: &[u8]) -> usize {
     put_head(to, V1_SERIES, labels.len() + samples.len());
     to.extend_from_slice(labels);
     to.extend_from_slice(samples);
+    to.len() - samples.len()
 }
 
 /// Appends the type of a family of metrics to a request of version 1.0.
@@ -115,18 +122,24 @@ pub fn put_symbol_v2(to: &mut Vec<u8>, text: &[u8]) {
     put_text(to, V2_SYMBOL, text);
 }
 
-/// Appends a series to a request of version 2.0. `references` are the symbols of its labels, in the order of their
-/// names: of a name, of its value, and so on. Its samples are those of [`put_sample`].
-pub fn put_series_v2(to: &mut Vec<u8>, references: &[u32], samples: &[u8], kind: Kind) {
-    let all_references: usize = references.iter().map(|&reference| varint_bytes(reference.into())).sum();
+/// Appends a reference to a symbol as a series of version 2.0 has it.
+#[inline]
+pub fn put_reference_v2(to: &mut Vec<u8>, reference: u32) {
+    put_varint(to, reference.into());
+}
+
+/// Appends a series to a request of version 2.0. `references`, by [`put_reference_v2`], are the symbols of its labels,
+/// in the order of their names: of a name, of its value, and so on. Its samples are those of [`put_sample`]. Returns
+/// the offset of these.
+pub fn put_series_v2(to: &mut Vec<u8>, references: &[u8], samples: &[u8], kind: Kind) -> usize {
     // Type 0 is the absence of metadata.
     let metadata = [V2_METADATA, 2, METADATA_TYPE, type_number(kind)];
     let metadata = if kind == Kind::Untyped { &[][..] } else { &metadata };
-    put_head(to, V2_SERIES, field_bytes(all_references) + samples.len() + metadata.len());
-    put_head(to, V2_LABEL_REFERENCES, all_references);
-    references.iter().for_each(|&reference| put_varint(to, reference.into()));
+    put_head(to, V2_SERIES, text_bytes(references) + samples.len() + metadata.len());
+    put_text(to, V2_LABEL_REFERENCES, references);
     to.extend_from_slice(samples);
     to.extend_from_slice(metadata);
+    to.len() - samples.len() - metadata.len()
 }
 
 /// The number of a type: of both versions' enumerations, which have the same.
@@ -182,6 +195,7 @@ fn varint_bytes(value: u64) -> usize {
     (u64::BITS - (value | 1).leading_zeros()).div_ceil(7) as usize
 }
 
+#[inline]
 fn put_varint(to: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         to.push(value.to_le_bytes()[0] | 0x80);

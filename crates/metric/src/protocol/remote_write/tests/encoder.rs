@@ -2,7 +2,8 @@
 
 use super::messages::{v1, v2};
 use crate::protocol::remote_write::encode::{
-    Label, labels_v1, put_label_v1, put_metadata_v1, put_sample, put_series_v1, put_series_v2, put_symbol_v2,
+    Label, labels_v1, put_label_v1, put_metadata_v1, put_reference_v2, put_sample, put_series_v1, put_series_v2,
+    put_symbol_v2, sample_bytes,
 };
 use crate::{Kind, STALE_NAN_BITS};
 use prost::Message as _;
@@ -41,7 +42,8 @@ fn an_encoded_request_of_1_0_is_read_by_prost() {
     let long = vec![b'x'; 300];
     let labels = [(&b"__name__"[..], &b"up_total"[..]), (b"long", &long)];
     let mut body = Vec::new();
-    put_series_v1(&mut body, &encoded(&labels), &samples(SAMPLES.len()));
+    let begin = put_series_v1(&mut body, &encoded(&labels), &samples(SAMPLES.len()));
+    assert_eq!(body[begin..], samples(SAMPLES.len()));
     put_metadata_v1(&mut body, b"up_total", Kind::Counter);
     put_series_v1(&mut body, &encoded(&labels[..1]), &[]);
     let request = v1::WriteRequest::decode(&body[..]).unwrap();
@@ -60,8 +62,15 @@ fn an_encoded_request_of_2_0_is_read_by_prost() {
     for symbol in ["", "__name__", "up"] {
         put_symbol_v2(&mut body, symbol.as_bytes());
     }
-    put_series_v2(&mut body, &[1, 2, 300, 70_000], &samples(SAMPLES.len()), Kind::Summary);
-    put_series_v2(&mut body, &[1, 2], &samples(1), Kind::Untyped);
+    let references = |references: &[u32]| {
+        let mut bytes = Vec::new();
+        references.iter().for_each(|&reference| put_reference_v2(&mut bytes, reference));
+        bytes
+    };
+    let all = samples(SAMPLES.len());
+    let begin = put_series_v2(&mut body, &references(&[1, 2, 300, 70_000]), &all, Kind::Summary);
+    assert_eq!(body[begin..][..all.len()], all);
+    put_series_v2(&mut body, &references(&[1, 2]), &samples(1), Kind::Untyped);
     let request = v2::Request::decode(&body[..]).unwrap();
     assert_eq!(request.symbols, [&b""[..], b"__name__", b"up"]);
     let [first, second] = &request.timeseries[..] else { panic!("{request:?}") };
@@ -80,6 +89,11 @@ fn a_timestamp_of_any_length_is_read_by_prost() {
     expected.iter().for_each(|&timestamp_ms| put_sample(&mut samples, (u64::MAX, timestamp_ms)));
     put_series_v1(&mut body, &[], &samples);
     let request = v1::WriteRequest::decode(&body[..]).unwrap();
+    for &timestamp_ms in &expected {
+        let mut one = Vec::new();
+        put_sample(&mut one, (0, timestamp_ms));
+        assert_eq!(sample_bytes(&one), one.len());
+    }
     let found: Vec<i64> = request.timeseries[0].samples.iter().map(|sample| sample.timestamp).collect();
     assert_eq!(found, expected);
     // In as few bytes as it takes.

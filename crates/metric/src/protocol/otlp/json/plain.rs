@@ -20,7 +20,7 @@ impl Decoder<'_, '_> {
     /// Stores the points of the metric at the cursor if all of them are those that are expected. False, and nothing is
     /// done, if they are not.
     pub(super) fn known_metric(&mut self, cursor: &mut Cursor<'_>) -> bool {
-        let before = (self.sink.mark(), self.writer.mark());
+        let before = (self.sink.decoded(), self.writer.mark());
         let Some(rest) = self.known_points(cursor.rest()) else {
             self.sink.reset_to(before.0);
             self.writer.reset_to(before.1);

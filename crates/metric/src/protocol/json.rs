@@ -162,6 +162,9 @@ impl<'a> Members<'a> {
                 cursor.skip(known.bytes.len());
             } else if rest.starts_with(&known.bytes[..known.value]) {
                 cursor.skip(known.value);
+                // There may be more of it than there was before.
+                cursor.whitespace();
+                known.value = rest.len() - cursor.rest().len();
                 read(cursor, &known.bytes[..known.name])?;
                 known.bytes = &rest[..rest.len() - cursor.rest().len()];
             } else {

@@ -104,6 +104,17 @@ fn a_list_that_cannot_be_stored_is_rejected_alone() {
 }
 
 #[test]
+fn spaces_in_front_of_a_value_change_nothing() {
+    let list = list_with(&[]).to_string();
+    for name in ["values", "time", "host", "type"] {
+        let spaced = list_with(&[("host", json!("i")), ("values", json!([3, 4]))]).to_string();
+        let spaced = spaced.replace(&format!("\"{name}\":"), &format!("\"{name}\": \n"));
+        let (lines, decoded) = decode(format!("[{list},{spaced},{list}]").as_bytes()).unwrap();
+        assert_eq!((lines.len(), decoded.rejected()), (6, 0), "{spaced}");
+    }
+}
+
+#[test]
 fn an_infinite_value_is_rejected() {
     let body = CAPTURED.replace("0.27", "1e999");
     let (lines, decoded) = decode(body.as_bytes()).unwrap();

@@ -105,7 +105,7 @@ impl LineSink<'_> {
     /// Writes the line of one sample of a series as [`push`](Self::push) does, with `gap`, which is plain, as the value
     /// that the series lacks. Returns false, and has written nothing, for all that is not as simple: the timestamp is
     /// out of range, or a bound may be exceeded. Then it is for `push` to decide.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push_cached(
         &mut self,
         series: &CachedSeries<'_>,
@@ -118,8 +118,9 @@ impl LineSink<'_> {
     }
 
     /// As [`push_cached`](Self::push_cached), of a series that was taken [without](Series::cached_behind) its first
-    /// tags: with those of `front`.
-    #[inline]
+    /// tags: with those of `front`. Compiled into each caller, which knows the kind of the value, and mostly that there
+    /// is no front.
+    #[inline(always)]
     pub(crate) fn push_cached_behind(
         &mut self,
         series: &CachedSeries<'_>,

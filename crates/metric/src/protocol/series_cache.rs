@@ -16,6 +16,8 @@ use crate::limits::SERIES_CACHED_MAX;
 /// Bytes of a slot's key and spelling, at most: five labels of a scraped series take some 250. A longer one is not
 /// cached.
 const SLOT_BYTES: usize = 480;
+/// Series that are known to come after one.
+const SUCCESSORS: usize = 2;
 /// Misses for each slot that is replaced once all are taken.
 const MISSES_PER_REPLACEMENT: u32 = 8;
 /// Series that are not looked up after a miss, at most, once all slots are taken.
@@ -53,8 +55,8 @@ struct Slot {
     generation: u64,
     /// Offsets behind the parts in `bytes`: of the key two, and of the spelling three.
     ends: [u16; 5],
-    /// Index of the slot that was used after this one the last time.
-    next: u16,
+    /// Indices of the two other slots that were used after this one, the latest first.
+    next: [u16; SUCCESSORS],
     kind: Kind,
     has_gap: bool,
     bytes: [u8; SLOT_BYTES],
@@ -103,8 +105,32 @@ impl SeriesCache {
     /// The index and the key of the series that is expected next.
     #[inline]
     pub(super) fn expected(&self) -> Option<(usize, Key<'_>)> {
-        let index = usize::from(self.slots.get(self.latest)?.next);
+        let index = usize::from(self.slots.get(self.latest)?.next[0]);
         Some((index, self.slots.get(index)?.key()))
+    }
+
+    /// The index of the series that comes next, which `read` finds by its key, and what that returns: the expected
+    /// series, or the one that came in its place before. Where the series of a family come in a row that is not always
+    /// as long, that is the one at its end.
+    #[inline]
+    pub(super) fn find_expected<T>(&mut self, mut read: impl FnMut(&Key<'_>) -> Option<T>) -> Option<(usize, T)> {
+        // One place at which `read` is called, so that it is compiled into the loop.
+        let mut number = 0;
+        let (index, value) = loop {
+            let index = usize::from(self.slots.get(self.latest)?.next[number]);
+            let key = self.slots.get(index)?.key();
+            if let Some(value) = read(&key) {
+                break (index, value);
+            }
+            number += 1;
+            if number == SUCCESSORS {
+                return None;
+            }
+        };
+        if number > 0 {
+            self.follow(index);
+        }
+        Some((index, value))
     }
 
     /// The index and the key of the latest series: with another value in the gap it may come again.
@@ -168,8 +194,10 @@ impl SeriesCache {
 
     /// Notes that the series at `index` came after the latest one.
     fn follow(&mut self, index: usize) {
-        if let (Some(latest), Ok(next)) = (self.slots.get_mut(self.latest), u16::try_from(index)) {
-            latest.next = next;
+        if let (Some(latest), Ok(next)) = (self.slots.get_mut(self.latest), u16::try_from(index))
+            && latest.next[0] != next
+        {
+            latest.next = [next, latest.next[0]];
         }
     }
 
@@ -204,7 +232,14 @@ impl SeriesCache {
             let index = self.slots.len();
             let next = u16::try_from(index).unwrap_or(0);
             let (kind, bytes) = (Kind::Gauge, [0; SLOT_BYTES]);
-            self.slots.push(Slot { generation: 0, ends: [0; 5], next, kind, has_gap: false, bytes });
+            self.slots.push(Slot {
+                generation: 0,
+                ends: [0; 5],
+                next: [next; SUCCESSORS],
+                kind,
+                has_gap: false,
+                bytes,
+            });
             return Some(index);
         }
         self.misses += 1;
@@ -288,6 +323,13 @@ mod tests {
         name(&mut cache, "a").unwrap();
         let (index, expected) = cache.expected().unwrap();
         assert_eq!(expected, key("c"));
+        let find =
+            |cache: &mut SeriesCache, text| cache.find_expected(|expected| (*expected == key(text)).then_some(()));
+        assert_eq!(find(&mut cache, "a"), None);
+        assert_eq!(find(&mut cache, "c"), Some((index, ())));
+        // What came before that is found too, and is expected then.
+        let (second, ()) = find(&mut cache, "b").unwrap();
+        assert_eq!(cache.expected().unwrap(), (second, key("b")));
         cache.hit(index).unwrap();
         assert_eq!(cache.expected().unwrap().1, key("a"));
     }

@@ -44,25 +44,13 @@ impl Cached {
         self.cache.kept_bytes() + self.text.capacity()
     }
 
-    /// Finds the measurement and the tags of the line at `start`, if they are the expected ones, and the offset of the
-    /// space behind them.
+    /// Finds the measurement and the tags of the line at `start`, if they are expected, and the offset of the space
+    /// behind them.
     #[inline]
-    pub(super) fn find(&self, body: &[u8], start: usize) -> Option<(Found, usize)> {
-        let (index, key) = self.cache.expected()?;
-        let line = &body[start..];
-        let rest = line.strip_prefix(key.before)?;
-        let gap_start = body.len() - rest.len();
-        let mut gap_end = gap_start;
-        if key.has_gap {
-            gap_end = until(body, gap_start, COMMA | SPACE | EQUALS | BACKSLASH | LINE_FEED);
-            let gap = &body[gap_start..gap_end];
-            if gap.is_empty() || gap.len() > self.gap_bytes_limit || !is_plain(gap) {
-                return None;
-            }
-        }
-        let end = body[gap_end..].strip_prefix(key.behind)?;
-        // The space is the last byte of the key.
-        Some((Found { index, gap: (gap_start, gap_end) }, body.len() - end.len() - 1))
+    pub(super) fn find(&mut self, body: &[u8], start: usize) -> Option<(Found, usize)> {
+        let Self { cache, gap_bytes_limit, .. } = self;
+        let (index, (gap, end)) = cache.find_expected(|key| read(key, body, start, *gap_bytes_limit))?;
+        Some((Found { index, gap }, end))
     }
 
     /// Takes the line at `start`, whose tags end at `end` and are in `series`: the next time it is expected behind the
@@ -103,6 +91,24 @@ impl Cached {
         }
         sink.push_cached_field(&series, field, gap, value, timestamp_ms)
     }
+}
+
+/// Offsets of the value in the gap of the line at `start`, and of the space behind its tags, if the line has this key.
+#[inline]
+fn read(key: &Key<'_>, body: &[u8], start: usize, gap_bytes_limit: usize) -> Option<((usize, usize), usize)> {
+    let rest = body[start..].strip_prefix(key.before)?;
+    let gap_start = body.len() - rest.len();
+    let mut gap_end = gap_start;
+    if key.has_gap {
+        gap_end = until(body, gap_start, COMMA | SPACE | EQUALS | BACKSLASH | LINE_FEED);
+        let gap = &body[gap_start..gap_end];
+        if gap.is_empty() || gap.len() > gap_bytes_limit || !is_plain(gap) {
+            return None;
+        }
+    }
+    let end = body[gap_end..].strip_prefix(key.behind)?;
+    // The space is the last byte of the key.
+    Some(((gap_start, gap_end), body.len() - end.len() - 1))
 }
 
 /// Splits the measurement and tags of a line, with the space behind them, at the value of the tag for the gap; returns

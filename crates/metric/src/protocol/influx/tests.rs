@@ -500,7 +500,7 @@ fn a_line_that_came_before_is_not_read_again() {
     let mut decoder = Influx::new(Bounds::default());
     let body = b"cpu,cpu=0,host=a idle=1\ncpu,cpu=1,host=a idle=1\ncpu,cpu=0,host=a idle=1";
     decode_with(&mut decoder, body, &Options::default());
-    let is_found = |decoder: &Influx, line: &str| decoder.cached.find(line.as_bytes(), 0).map(|(_, at)| at);
+    let is_found = |decoder: &mut Influx, line: &str| decoder.cached.find(line.as_bytes(), 0).map(|(_, at)| at);
     for (line, at) in [
         ("cpu,cpu=1,host=a idle=1", Some(16)),
         ("cpu,cpu=1,host=abc idle=1", Some(18)),
@@ -511,7 +511,7 @@ fn a_line_that_came_before_is_not_read_again() {
         ("cpu,cpu=2,host=a idle=1", None),
         ("cpu,cpu=1,hosu=a idle=1", None),
     ] {
-        assert_eq!(is_found(&decoder, line), at, "{line}");
+        assert_eq!(is_found(&mut decoder, line), at, "{line}");
     }
     let (lines, _) = decode_with(&mut decoder, b"cpu,cpu=1,host=b idle=1,value=2,a\\ b=3", &Options::default());
     let metrics: Vec<_> = lines.iter().map(|line| summary(&stored(line))).collect();

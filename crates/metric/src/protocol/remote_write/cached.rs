@@ -80,28 +80,34 @@ impl NumberedLabels {
         let mut gap = None;
         let mut count = 0;
         while !refs.is_empty() {
-            let number = self.numbers.get_mut(count)?;
-            let at = usize::try_from(refs.varint().ok()?).ok()?;
-            let symbol = symbols.get_mut(at)?;
-            if symbol.number == 0 {
-                symbol.number = texts.number(symbol.text.of(body))?;
-            }
-            *number = symbol.number.to_le_bytes();
-            count += 1;
-            // It may be the name of a label, in an odd place.
-            if symbol.number == gap_number && count % 2 == usize::from(gap.is_none()) {
-                let value = usize::try_from(refs.varint().ok()?).ok()?;
-                let text = symbols.get(value)?.text;
+            let [name, value] = self.numbers.get_mut(count..)?.first_chunk_mut::<2>()?;
+            let name_number = number(&mut refs, body, symbols, texts)?;
+            *name = name_number.to_le_bytes();
+            if name_number == gap_number {
+                count += 1;
+                let text = symbols.get(usize::try_from(refs.varint().ok()?).ok()?)?.text;
                 if gap.is_some() || text.is_empty() {
                     return None;
                 }
                 gap = Some((count, text));
+            } else {
+                *value = number(&mut refs, body, symbols, texts)?.to_le_bytes();
+                count += 2;
             }
         }
         (self.count, self.gap) = (count, gap);
-        // With the gap, of which only the name is counted, or without it: all are pairs.
-        (count % 2 == usize::from(gap.is_some())).then_some(())
+        Some(())
     }
+}
+
+/// Reads a reference: the number of its text; `None` if it has none.
+#[inline(always)]
+fn number(refs: &mut Message<'_>, body: &[u8], symbols: &mut [Symbol], texts: &mut LabelTexts) -> Option<u16> {
+    let symbol = symbols.get_mut(usize::try_from(refs.varint().ok()?).ok()?)?;
+    if symbol.number == 0 {
+        symbol.number = texts.number(symbol.text.of(body))?;
+    }
+    Some(symbol.number)
 }
 
 impl RemoteWrite {

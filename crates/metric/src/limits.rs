@@ -49,8 +49,8 @@ pub const SYMBOLS_MAX: usize = 1 << 20;
 /// buckets.
 pub const REMOTE_WRITE_KEPT_BYTES_MAX: usize = 256 * 1024;
 /// Series whose spelling a core's decoder of remote write keeps between bodies, at most, and those of line protocol,
-/// text and OTLP: those of five node exporters, or of any number that differ in their `instance` (or `host`, or OTLP
-/// resource) alone. Each takes 512 bytes, from its first body on.
+/// text, OTLP, collectd and Datadog: those of five node exporters, or of any number that differ in their `instance` (or
+/// `host`, or OTLP resource) alone. Each takes 512 bytes, from its first body on.
 pub const SERIES_CACHED_MAX: usize = 4_096;
 /// States that the meaning of such a series depends on, at most: sets of keys of the tags that a request (or, in OTLP,
 /// a resource) puts before its own. A fleet's requests have one or two.

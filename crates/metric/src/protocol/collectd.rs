@@ -15,7 +15,10 @@
 //! places of rejected metrics are indices of the array.
 //!
 //! Most members of a list are those of the list before it: these are compared and not read, and the tags of a list with
-//! the same host, plugin and type stay as they are spelled.
+//! the same host, plugin and type stay as they are spelled. A list that came before, in any body, is in the cache: but
+//! for its host, time and values it is compared as a whole.
+
+mod cached;
 
 use super::json::{self, Scalar};
 use crate::cursor::Cursor;
@@ -23,6 +26,7 @@ use crate::error::Expected;
 use crate::limits::{PROTOCOL_METRICS_MAX, SERIES_KEPT_BYTES_MAX};
 use crate::text::Text;
 use crate::{Bounds, DecodeError, Kind, LineSink, Reject, Series, SeriesMark, Skip, Value};
+use cached::Cached;
 
 /// A decoder of collectd's bodies.
 #[derive(Debug)]
@@ -31,6 +35,7 @@ pub struct Collectd {
     lists: Lists<'static>,
     /// The meaning of a text with escapes.
     decoded: Vec<u8>,
+    cached: Cached,
 }
 
 /// The arrays of the value list in hand, one element for each value.
@@ -74,7 +79,8 @@ impl Collectd {
     /// A decoder whose metrics are held to `bounds`.
     #[must_use]
     pub fn new(bounds: Bounds) -> Self {
-        Self { series: Series::new(bounds), lists: Lists::default(), decoded: Vec::new() }
+        let (series, cached) = (Series::new(bounds), Cached::new(bounds));
+        Self { series, lists: Lists::default(), decoded: Vec::new(), cached }
     }
 
     /// Decodes a body into `sink`.
@@ -101,24 +107,39 @@ impl Collectd {
         }
         let mut at = 0;
         json::array(&mut cursor, 0, |cursor| {
-            lists.read(cursor)?;
-            self.store(lists, sink, at)?;
+            let list = cursor.rest();
+            if let Some(bytes) = self.cached.push(list, sink) {
+                cursor.skip(bytes);
+            } else {
+                lists.read(cursor)?;
+                let base = self.store(lists, sink, at)?;
+                if let Some(base) = base {
+                    self.cached.note(&list[..list.len() - cursor.rest().len()], lists, &mut self.series, base);
+                }
+            }
             at += 1;
             Ok(())
         })?;
         json::end(cursor)
     }
 
-    /// Stores the metrics of one value list.
-    fn store(&mut self, lists: &mut Lists<'_>, sink: &mut LineSink<'_>, at: usize) -> Result<(), DecodeError> {
+    /// Stores the metrics of one value list. Returns the mark of its series, which has its tags and what the names of
+    /// its values begin with; `None` if it is rejected as a whole.
+    fn store(
+        &mut self,
+        lists: &mut Lists<'_>,
+        sink: &mut LineSink<'_>,
+        at: usize,
+    ) -> Result<Option<SeriesMark>, DecodeError> {
         let head = lists.head;
         let count = lists.values.len();
         if head.is_notification && !head.has_values {
             sink.skip(Skip::Metadata, 1);
-            return Ok(());
+            return Ok(None);
         }
         if head.is_invalid || count == 0 || lists.kinds.len() != count || lists.names.len() != count {
-            return sink.reject(Reject::Syntax, u32::try_from(count.max(1)).unwrap_or(u32::MAX), at);
+            sink.reject(Reject::Syntax, u32::try_from(count.max(1)).unwrap_or(u32::MAX), at)?;
+            return Ok(None);
         }
         let described = self.describe(lists);
         let base = lists.described.map_or_else(|| self.series.mark(), |(_, mark)| mark);
@@ -148,7 +169,7 @@ impl Collectd {
                 Err(reason) => sink.reject(reason, 1, at)?,
             }
         }
-        Ok(())
+        Ok(described.is_ok().then_some(base))
     }
 
     /// Makes the series what the values of a list have in common.
@@ -195,7 +216,7 @@ impl Collectd {
     /// Capacity held between bodies, in bytes.
     #[must_use]
     pub fn kept_bytes(&self) -> usize {
-        self.series.kept_bytes() + self.lists.bytes() + self.decoded.capacity()
+        self.series.kept_bytes() + self.lists.bytes() + self.decoded.capacity() + self.cached.kept_bytes()
     }
 }
 

@@ -4,6 +4,7 @@
 //! is checked and shown to the caller as [`Scalar::Other`], who rejects the one metric. A member that is repeated
 //! counts as the last of them, as with the usual parsers.
 
+use super::template;
 use crate::cursor::Cursor;
 use crate::error::{Expected, Fault, Found, Problem, Step};
 use crate::number::{self, Number};
@@ -127,6 +128,34 @@ impl<'a> Members<'a> {
         self.members.capacity() * size_of::<Member<'_>>()
     }
 
+    /// The members of the object that was read last, each with its name and its value as it stands there. There is none
+    /// if that was no object, or if what it holds is not kept.
+    pub(super) fn values(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        self.members.iter().map(|member| (&member.bytes[..member.name], &member.bytes[member.value..]))
+    }
+
+    /// Makes `template` that of `object`, in which these members are. `gap` says what kind of gap a value is, if it is
+    /// one. `None` if it has no members that are kept, or gets too long.
+    pub(super) fn template(
+        &self,
+        object: &[u8],
+        template: &mut Vec<u8>,
+        mut gap: impl FnMut(&[u8], &[u8]) -> Option<u8>,
+    ) -> Option<()> {
+        template.clear();
+        if self.members.is_empty() {
+            return None;
+        }
+        let mut at = 0;
+        for (name, value) in self.values() {
+            let Some(gap) = gap(name, value) else { continue };
+            let start = (value.as_ptr() as usize).checked_sub(object.as_ptr() as usize)?;
+            template::push_part(template, object.get(at..start)?, gap)?;
+            at = start + value.len();
+        }
+        template::push_end(template, object.get(at..)?)
+    }
+
     #[cold]
     fn note(&mut self, name: &Text<'a>, member: Member<'a>) {
         let is_repeated = self.members.iter().any(|known| known.bytes[..known.name] == *name.raw());
@@ -159,6 +188,8 @@ impl<'a> Members<'a> {
             // Without what follows it a number might go on.
             let is_same = rest.starts_with(known.bytes) && matches!(rest.get(known.bytes.len()), Some(b',' | b'}'));
             if is_same {
+                // The same bytes, as a part of this object.
+                known.bytes = &rest[..known.bytes.len()];
                 cursor.skip(known.bytes.len());
             } else if rest.starts_with(&known.bytes[..known.value]) {
                 cursor.skip(known.value);

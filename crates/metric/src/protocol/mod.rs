@@ -15,6 +15,7 @@ pub mod protobuf;
 pub mod remote_write;
 mod series_cache;
 mod span;
+mod template;
 pub mod text;
 
 pub(crate) use series_cache::CachedSeries;

@@ -97,6 +97,12 @@ impl SeriesCache {
         Self { slots: Vec::new(), places: Vec::new(), latest: 0, oldest: 0, misses: 0, pause: 0, pause_length: 0 }
     }
 
+    /// A cache that takes no series.
+    #[cfg(test)]
+    pub(super) fn disabled() -> Self {
+        Self { pause: u32::MAX, ..Self::new() }
+    }
+
     /// Capacity in bytes.
     pub(super) fn kept_bytes(&self) -> usize {
         self.slots.capacity() * size_of::<Slot>() + self.places.capacity() * size_of::<u16>()

@@ -17,7 +17,8 @@
 //!   are rejected in Protocol Buffers too.
 //!
 //! Most members of a series are those of the series before it: in JSON these are compared and not read, and a series
-//! with the same host, resources and tags keeps the tags that are spelled.
+//! with the same host, resources and tags keeps the tags that are spelled. A series that came before, in any body, is
+//! in the cache: but for its host and point it is compared as a whole.
 //!
 //! `interval`, `unit`, `source_type_name` and `metadata` are ignored. The places of rejected metrics are indices of
 //! series.
@@ -30,8 +31,12 @@ use crate::limits::{PROTOCOL_METRICS_MAX, SERIES_KEPT_BYTES_MAX};
 use crate::text::Text;
 use crate::{Bounds, DecodeError, Kind, LineSink, Reject, Series, Skip, Value};
 
+mod cached;
+mod list;
 mod tags;
 
+use cached::{Cached, Form};
+use list::List;
 use tags::TagTable;
 
 /// A decoder of Datadog's bodies.
@@ -43,6 +48,7 @@ pub struct Datadog {
     table: TagTable,
     /// The meaning of a text with escapes.
     decoded: Vec<u8>,
+    cached: Cached,
 }
 
 /// The lists of the series in hand.
@@ -56,66 +62,6 @@ struct Lists<'a> {
     members: json::Members<'a>,
     /// The head of a series before with the tags that the series of the decoder has, which are those of the lists.
     described: Option<Head<'a>>,
-}
-
-/// A list that takes the place of the one before it, and knows whether it is another one.
-#[derive(Debug)]
-struct List<T> {
-    elements: Vec<T>,
-    /// The number of elements of the new list.
-    count: usize,
-    /// True if they were not always the same since [`begin_series`](Self::begin_series).
-    has_changed: bool,
-}
-
-impl<T> Default for List<T> {
-    fn default() -> Self {
-        Self { elements: Vec::new(), count: 0, has_changed: false }
-    }
-}
-
-impl<T: Copy + PartialEq> List<T> {
-    fn begin_series(&mut self) {
-        self.has_changed = false;
-    }
-
-    fn begin(&mut self) {
-        self.count = 0;
-    }
-
-    /// Appends an element unless there are `limit` of them; `too_many` is set then.
-    #[inline]
-    fn push(&mut self, element: T, limit: usize, too_many: &mut bool) {
-        if self.count == limit {
-            *too_many = true;
-            return;
-        }
-        match self.elements.get_mut(self.count) {
-            Some(before) if *before == element => {}
-            Some(before) => {
-                *before = element;
-                self.has_changed = true;
-            }
-            None => {
-                self.elements.push(element);
-                self.has_changed = true;
-            }
-        }
-        self.count += 1;
-    }
-
-    fn end(&mut self) {
-        self.has_changed |= self.count < self.elements.len();
-        self.elements.truncate(self.count);
-    }
-
-    fn recycle<U>(self) -> List<U> {
-        List { elements: json::recycle(self.elements), count: 0, has_changed: false }
-    }
-
-    fn kept_bytes(&self) -> usize {
-        self.elements.capacity() * size_of::<T>()
-    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -156,7 +102,7 @@ struct Head<'a> {
 }
 
 /// The forms of points in JSON.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Version {
     One,
     Two,
@@ -182,6 +128,7 @@ impl Datadog {
             lists: Lists::default(),
             table: TagTable::default(),
             decoded: Vec::new(),
+            cached: Cached::new(bounds),
         }
     }
 
@@ -211,8 +158,11 @@ impl Datadog {
             let mut at = 0;
             while let Some(field) = payload.next_of(body)? {
                 if let (1, Some(series)) = (field.number, field.content.bytes()) {
-                    lists.read_message(series, body, decoder.tags_limit)?;
-                    decoder.store(lists, sink, at)?;
+                    if decoder.cached.push(series, Form::Protobuf, sink).is_none() {
+                        lists.read_message(series, body, decoder.tags_limit)?;
+                        let kind = decoder.store(lists, sink, at)?;
+                        decoder.note(series, Form::Protobuf, lists, kind);
+                    }
                     at += 1;
                 }
             }
@@ -254,8 +204,14 @@ impl Datadog {
                 return Err(cursor.unexpected(Expected::Array).into());
             }
             json::array(cursor, 1, |cursor| {
-                lists.read_object(cursor, version, self.tags_limit)?;
-                self.store(lists, sink, at)?;
+                let series = cursor.rest();
+                if let Some(bytes) = self.cached.push(series, Form::Json(version), sink) {
+                    cursor.skip(bytes);
+                } else {
+                    lists.read_object(cursor, version, self.tags_limit)?;
+                    let kind = self.store(lists, sink, at)?;
+                    self.note(&series[..series.len() - cursor.rest().len()], Form::Json(version), lists, kind);
+                }
                 at += 1;
                 Ok(())
             })?;
@@ -267,13 +223,28 @@ impl Datadog {
         json::end(cursor)
     }
 
-    /// Stores the points of one series.
-    fn store(&mut self, lists: &mut Lists<'_>, sink: &mut LineSink<'_>, at: usize) -> Result<(), DecodeError> {
+    /// Takes a series that was stored as one of `kind` into the cache, if it is one for it.
+    fn note(&mut self, series: &[u8], form: Form, lists: &Lists<'_>, kind: Option<Kind>) {
+        if let Some(kind) = kind
+            && lists.has_one_point()
+        {
+            self.cached.note(series, form, lists, kind, &self.series);
+        }
+    }
+
+    /// Stores the points of one series. Returns its type, or `None` if it is rejected as a whole.
+    fn store(
+        &mut self,
+        lists: &mut Lists<'_>,
+        sink: &mut LineSink<'_>,
+        at: usize,
+    ) -> Result<Option<Kind>, DecodeError> {
         let head = lists.head;
         if head.is_invalid {
             lists.described = None;
             let metrics = u32::try_from(lists.points.len().max(1)).unwrap_or(u32::MAX);
-            return sink.reject(Reject::Syntax, metrics, at);
+            sink.reject(Reject::Syntax, metrics, at)?;
+            return Ok(None);
         }
         let described = self.describe(lists);
         let kind = match head.kind {
@@ -289,7 +260,7 @@ impl Datadog {
                 }
             }
         }
-        Ok(())
+        Ok(described.is_ok().then_some(kind))
     }
 
     /// Makes the series what its points have in common.
@@ -350,7 +321,7 @@ impl Datadog {
     /// Capacity held between bodies, in bytes.
     #[must_use]
     pub fn kept_bytes(&self) -> usize {
-        self.series.kept_bytes() + self.scratch_bytes()
+        self.series.kept_bytes() + self.scratch_bytes() + self.cached.kept_bytes()
     }
 
     fn scratch_bytes(&self) -> usize {

@@ -1,3 +1,5 @@
+mod cache;
+
 use super::*;
 use crate::limits::JSON_DEPTH_MAX;
 use crate::{Decoded, Line, Rejected};

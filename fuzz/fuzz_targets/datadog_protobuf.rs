@@ -1,11 +1,16 @@
-//! Datadog's version 2 in protobuf: accounting against prost, and a payload that is sent twice in one gives its lines
-//! twice.
+//! Datadog's version 2 in protobuf: accounting against prost, a payload that is sent twice in one gives its lines
+//! twice, and a decoder that has its series in the cache gives the same as a new one.
 #![no_main]
 
 use fuzz::{BOUNDS, decode};
 use libfuzzer_sys::fuzz_target;
 use metric::{DecodeError, protocol::datadog::Datadog};
 use prost::Message;
+use std::cell::RefCell;
+
+thread_local! {
+    static DECODER: RefCell<Datadog> = RefCell::new(Datadog::new(BOUNDS));
+}
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct Payload {
@@ -29,7 +34,15 @@ struct Point {
 
 fuzz_target!(|data: &[u8]| {
     let mut datadog = Datadog::new(BOUNDS);
-    let once = match decode(data, |sink| datadog.decode_v2_protobuf(data, sink)) {
+    let fresh = decode(data, |sink| datadog.decode_v2_protobuf(data, sink));
+    DECODER.with_borrow_mut(|kept| {
+        for _ in 0..2 {
+            let kept = decode(data, |sink| kept.decode_v2_protobuf(data, sink));
+            assert_eq!(kept, fresh, "what a decoder keeps between bodies changes nothing");
+        }
+        kept.trim();
+    });
+    let once = match fresh {
         Ok(once) => once,
         Err(DecodeError::Malformed { .. }) => return,
         Err(error) => panic!("{error}: of {} bytes", data.len()),

@@ -1,5 +1,5 @@
-//! Remote write 1.0 and 2.0 against prost: a line or a rejection for each sample, and a request that is sent twice in
-//! one gives its lines twice.
+//! Remote write 1.0 and 2.0 against prost: a line or a rejection for each sample, a request that is sent twice in one
+//! gives its lines twice, and a decoder that has its series in the cache gives the same as a new one.
 #![no_main]
 
 use fuzz::{BOUNDS, Outcome, decode};
@@ -9,6 +9,11 @@ use metric::{
     protocol::remote_write::{RemoteWrite, Written},
 };
 use prost::Message;
+use std::cell::RefCell;
+
+thread_local! {
+    static DECODER: RefCell<RemoteWrite> = RefCell::new(RemoteWrite::new(BOUNDS));
+}
 
 /// Request with the fields of both versions that accounting needs: texts are bytes, as Prometheus does not check them
 /// while it decodes.
@@ -43,7 +48,14 @@ struct Sample {
 fuzz_target!(|data: &[u8]| {
     let request = Request::decode(data);
     for is_v2 in [false, true] {
-        let (once, written) = match write(data, is_v2) {
+        let fresh = write(&mut RemoteWrite::new(BOUNDS), data, is_v2);
+        DECODER.with_borrow_mut(|kept| {
+            for _ in 0..2 {
+                assert_eq!(write(kept, data, is_v2), fresh, "what a decoder keeps between bodies changes nothing");
+            }
+            kept.trim();
+        });
+        let (once, written) = match fresh {
             Ok(once) => once,
             // A field of the other version may hold anything, so only what both agree on says something here.
             Err(DecodeError::Malformed { .. }) => continue,
@@ -65,15 +77,14 @@ fuzz_target!(|data: &[u8]| {
             continue;
         }
         let body = [data, data].concat();
-        if let Ok((twice, written_twice)) = write(&body, is_v2) {
+        if let Ok((twice, written_twice)) = write(&mut RemoteWrite::new(BOUNDS), &body, is_v2) {
             twice.assert_twice(&once);
             assert_eq!(written_twice.samples, 2 * written.samples);
         }
     }
 });
 
-fn write(body: &[u8], is_v2: bool) -> Result<(Outcome, Written), DecodeError> {
-    let mut decoder = RemoteWrite::new(BOUNDS);
+fn write(decoder: &mut RemoteWrite, body: &[u8], is_v2: bool) -> Result<(Outcome, Written), DecodeError> {
     let mut written = Err(DecodeError::TooLarge);
     let outcome = decode(body, |sink| {
         written = if is_v2 { decoder.decode_v2(body, sink) } else { decoder.decode_v1(body, sink) };

@@ -82,7 +82,7 @@ impl Cached {
             return None;
         }
         let timestamp_ms = filled.timestamp_ms.unwrap_or(sink.arrival_ms());
-        let before = (filled.count > 1).then(|| sink.mark());
+        let before = (filled.count > 1).then(|| sink.decoded());
         let host = if filled.has_host { gaps.host.text() } else { &[] };
         let is_stored = filled.values.iter().take(filled.count).all(|value| {
             let Some(name) = next_name(&mut names) else { return false };

@@ -35,7 +35,7 @@ mod cached;
 mod list;
 mod tags;
 
-use cached::{Cached, Form};
+use cached::{Cached, Encoding};
 use list::List;
 use tags::TagTable;
 
@@ -158,10 +158,10 @@ impl Datadog {
             let mut at = 0;
             while let Some(field) = payload.next_of(body)? {
                 if let (1, Some(series)) = (field.number, field.content.bytes()) {
-                    if decoder.cached.push(series, Form::Protobuf, sink).is_none() {
+                    if decoder.cached.push(series, Encoding::Protobuf, sink).is_none() {
                         lists.read_message(series, body, decoder.tags_limit)?;
                         let kind = decoder.store(lists, sink, at)?;
-                        decoder.note(series, Form::Protobuf, lists, kind);
+                        decoder.note(series, Encoding::Protobuf, lists, kind);
                     }
                     at += 1;
                 }
@@ -205,12 +205,12 @@ impl Datadog {
             }
             json::array(cursor, 1, |cursor| {
                 let series = cursor.rest();
-                if let Some(bytes) = self.cached.push(series, Form::Json(version), sink) {
+                if let Some(bytes) = self.cached.push(series, Encoding::Json(version), sink) {
                     cursor.skip(bytes);
                 } else {
                     lists.read_object(cursor, version, self.tags_limit)?;
                     let kind = self.store(lists, sink, at)?;
-                    self.note(&series[..series.len() - cursor.rest().len()], Form::Json(version), lists, kind);
+                    self.note(&series[..series.len() - cursor.rest().len()], Encoding::Json(version), lists, kind);
                 }
                 at += 1;
                 Ok(())
@@ -224,11 +224,11 @@ impl Datadog {
     }
 
     /// Takes a series that was stored as one of `kind` into the cache, if it is one for it.
-    fn note(&mut self, series: &[u8], form: Form, lists: &Lists<'_>, kind: Option<Kind>) {
+    fn note(&mut self, series: &[u8], encoding: Encoding, lists: &Lists<'_>, kind: Option<Kind>) {
         if let Some(kind) = kind
             && lists.has_one_point()
         {
-            self.cached.note(series, form, lists, kind, &self.series);
+            self.cached.note(series, encoding, lists, kind, &self.series);
         }
     }
 

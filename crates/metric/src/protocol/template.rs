@@ -6,10 +6,12 @@
 //! reads a gap must take one whole value of its protocol and no less.
 
 use crate::number::{self, Number};
-use crate::{cursor::Cursor, sink::is_plain};
+use crate::{Bounds, cursor::Cursor, sink::is_plain};
 
 /// Bytes of a template, at most: the cache takes none of them.
 const TEMPLATE_BYTES_MAX: usize = 512;
+/// Bytes of a spelling that is copied for the cache, at most: it takes none of them.
+pub(super) const SPELLED_BYTES_MAX: usize = 512;
 /// Bytes of a host that is a gap, at most.
 const HOST_BYTES_MAX: usize = 255;
 /// Bytes of a number of seconds that is kept, at most.
@@ -72,6 +74,25 @@ pub(super) fn is_host(host: &[u8], bytes_limit: usize) -> bool {
 pub(super) fn is_json_host(value: &[u8], bytes_limit: usize) -> bool {
     let host = value.strip_prefix(b"\"").and_then(|host| host.strip_suffix(b"\""));
     host.is_some_and(|host| is_host(host, bytes_limit))
+}
+
+/// State of the gaps that goes on from one element to the next.
+#[derive(Debug)]
+pub(super) struct Gaps {
+    pub host: LastHost,
+    pub host_bytes_limit: usize,
+    pub time: LastSeconds,
+}
+
+impl Gaps {
+    pub(super) fn new(bounds: Bounds) -> Self {
+        Self { host: LastHost::default(), host_bytes_limit: bounds.tag_bytes_limit, time: LastSeconds::default() }
+    }
+
+    /// Capacity in bytes.
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.host.kept_bytes() + self.time.kept_bytes()
+    }
 }
 
 /// The text of the last host, as it stands in a body with what is around it.

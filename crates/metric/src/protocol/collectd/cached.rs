@@ -5,7 +5,7 @@
 //! into the cache once that has read it.
 
 use super::super::series_cache::{CachedSeries, Key, SeriesCache};
-use super::super::template::{self, LastHost, LastSeconds, finite};
+use super::super::template::{self, Gaps, SPELLED_BYTES_MAX, finite};
 use super::{Lists, Sample};
 use crate::encode::BEFORE_VALUE;
 use crate::{Bounds, LineSink, Series, SeriesMark, Value};
@@ -16,8 +16,6 @@ const TIME: u8 = 2;
 const HOST: u8 = 3;
 /// Values of a list that is cached, at most: collectd's own types have up to four.
 const VALUES_MAX: usize = 8;
-/// Bytes of a spelling that is copied for the cache, at most: it takes none of them.
-const SPELLED_BYTES_MAX: usize = 512;
 /// Bytes of a name's length in [`Cached::names`].
 const LENGTH_BYTES: usize = 2;
 
@@ -33,14 +31,6 @@ pub(super) struct Cached {
     text: Vec<u8>,
 }
 
-/// State of the gaps that goes on from one list to the next.
-#[derive(Debug)]
-struct Gaps {
-    host: LastHost,
-    host_bytes_limit: usize,
-    time: LastSeconds,
-}
-
 /// Contents of the gaps of a list.
 struct Filled<'a> {
     values: [&'a [u8]; VALUES_MAX],
@@ -54,9 +44,13 @@ struct Filled<'a> {
 
 impl Cached {
     pub(super) fn new(bounds: Bounds) -> Self {
-        let gaps =
-            Gaps { host: LastHost::default(), host_bytes_limit: bounds.tag_bytes_limit, time: LastSeconds::default() };
-        Self { cache: SeriesCache::new(), gaps, template: Vec::new(), names: Vec::new(), text: Vec::new() }
+        Self {
+            cache: SeriesCache::new(),
+            gaps: Gaps::new(bounds),
+            template: Vec::new(),
+            names: Vec::new(),
+            text: Vec::new(),
+        }
     }
 
     /// Takes no series any more.
@@ -68,14 +62,14 @@ impl Cached {
     /// Capacity in bytes: a bounded number, whatever came.
     pub(super) fn kept_bytes(&self) -> usize {
         let scratch = self.template.capacity() + self.names.capacity() + self.text.capacity();
-        self.cache.kept_bytes() + scratch + self.gaps.host.kept_bytes() + self.gaps.time.kept_bytes()
+        self.cache.kept_bytes() + scratch + self.gaps.kept_bytes()
     }
 
     /// Writes the lines of the list at the front of `rest` if it is expected, and returns its length.
     #[inline]
     pub(super) fn push(&mut self, rest: &[u8], sink: &mut LineSink<'_>) -> Option<usize> {
         let Self { cache, gaps, .. } = self;
-        let (index, filled) = cache.find_expected(|key| gaps.read(key, rest))?;
+        let (index, filled) = cache.find_expected(|key| gaps.read_list(key, rest))?;
         let series = cache.hit(index)?;
         let (count, mut names) = series.name.split_first()?;
         if usize::from(*count) != filled.count {
@@ -166,7 +160,7 @@ fn next_name<'a>(names: &mut &'a [u8]) -> Option<&'a [u8]> {
 impl Gaps {
     /// Reads the gaps of the list at the front of `rest`, if it has this key.
     #[inline]
-    fn read<'a>(&mut self, key: &Key<'_>, rest: &'a [u8]) -> Option<Filled<'a>> {
+    fn read_list<'a>(&mut self, key: &Key<'_>, rest: &'a [u8]) -> Option<Filled<'a>> {
         let mut filled = Filled { values: [&[]; VALUES_MAX], count: 0, timestamp_ms: None, has_host: false, bytes: 0 };
         let behind = template::read(key.before, rest, |gap, rest| match gap {
             VALUES => filled.read_values(rest),

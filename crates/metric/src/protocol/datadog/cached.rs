@@ -6,15 +6,13 @@
 
 use super::super::protobuf::Message;
 use super::super::series_cache::{Key, SeriesCache};
-use super::super::template::{self, LastHost, LastSeconds, finite};
+use super::super::template::{self, Gaps, SPELLED_BYTES_MAX, finite};
 use super::{Lists, Point, Resource, Version};
 use crate::{Bounds, Kind, LineSink, Series, Value};
 
 /// Kinds of gaps: the members that differ.
 const POINTS: u8 = 1;
 const HOST: u8 = 2;
-/// Bytes of a spelling that is copied for the cache, at most: it takes none of them.
-const SPELLED_BYTES_MAX: usize = 512;
 /// Keys of the fields of a `MetricSeries`: their numbers with the wire type of messages.
 const RESOURCES_KEY: u8 = 1 << 3 | 2;
 const POINTS_KEY: u8 = 4 << 3 | 2;
@@ -27,12 +25,12 @@ const TIMESTAMP_KEY: u8 = 2 << 3;
 
 /// The encoding of a series. The same bytes mean something else in another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum Encoding {
     Json(Version),
     Protobuf,
 }
 
-impl Form {
+impl Encoding {
     /// The generation of its keys.
     const fn generation(self) -> u64 {
         match self {
@@ -53,14 +51,6 @@ pub(super) struct Cached {
     text: Vec<u8>,
 }
 
-/// State of the gaps that goes on from one series to the next.
-#[derive(Debug)]
-struct Gaps {
-    host: LastHost,
-    host_bytes_limit: usize,
-    time: LastSeconds,
-}
-
 /// Contents of the gaps of a series.
 struct Filled<'a> {
     value: Value<'a>,
@@ -73,9 +63,7 @@ struct Filled<'a> {
 
 impl Cached {
     pub(super) fn new(bounds: Bounds) -> Self {
-        let gaps =
-            Gaps { host: LastHost::default(), host_bytes_limit: bounds.tag_bytes_limit, time: LastSeconds::default() };
-        Self { cache: SeriesCache::new(), gaps, template: Vec::new(), text: Vec::new() }
+        Self { cache: SeriesCache::new(), gaps: Gaps::new(bounds), template: Vec::new(), text: Vec::new() }
     }
 
     /// Takes no series any more.
@@ -87,31 +75,31 @@ impl Cached {
     /// Capacity in bytes: a bounded number, whatever came.
     pub(super) fn kept_bytes(&self) -> usize {
         let scratch = self.template.capacity() + self.text.capacity();
-        self.cache.kept_bytes() + scratch + self.gaps.host.kept_bytes() + self.gaps.time.kept_bytes()
+        self.cache.kept_bytes() + scratch + self.gaps.kept_bytes()
     }
 
     /// Writes the line of the series at the front of `rest` if it is expected, and returns its length. One in protobuf
     /// is all of `rest`.
     #[inline]
-    pub(super) fn push(&mut self, rest: &[u8], form: Form, sink: &mut LineSink<'_>) -> Option<usize> {
+    pub(super) fn push(&mut self, rest: &[u8], encoding: Encoding, sink: &mut LineSink<'_>) -> Option<usize> {
         let Self { cache, gaps, .. } = self;
-        let (index, filled) = cache.find_expected(|key| gaps.read(key, rest, form))?;
+        let (index, filled) = cache.find_expected(|key| gaps.read_series(key, rest, encoding))?;
         let series = cache.hit(index)?;
         let host = if filled.has_host { gaps.host.text() } else { &[] };
         sink.push_cached(&series, host, series.kind, filled.value, filled.timestamp_ms).then_some(filled.bytes)
     }
 
     /// Takes `one`, a series that has been read just now, with the name and tags of `series`.
-    pub(super) fn note(&mut self, one: &[u8], form: Form, lists: &Lists<'_>, kind: Kind, series: &Series) {
+    pub(super) fn note(&mut self, one: &[u8], encoding: Encoding, lists: &Lists<'_>, kind: Kind, series: &Series) {
         if !self.cache.is_searched() || series.spelled_bytes() > SPELLED_BYTES_MAX {
             return;
         }
-        let has_host = match form {
-            Form::Json(version) => self.json_template(one, version, lists),
-            Form::Protobuf => self.protobuf_template(one, lists),
+        let has_host = match encoding {
+            Encoding::Json(version) => self.json_template(one, version, lists),
+            Encoding::Protobuf => self.protobuf_template(one, lists),
         };
         let Some(has_host) = has_host else { return };
-        let key = Key { before: &self.template, behind: &[], has_gap: has_host, generation: form.generation() };
+        let key = Key { before: &self.template, behind: &[], has_gap: has_host, generation: encoding.generation() };
         if let Some(index) = self.cache.find(&key) {
             self.cache.hit(index);
         } else if let Some(cached) = series.cached(has_host.then_some(b"host"), kind, &mut self.text) {
@@ -172,30 +160,30 @@ impl Cached {
 impl Gaps {
     /// Reads the gaps of the series at the front of `rest`, if it has this key.
     #[inline]
-    fn read<'a>(&mut self, key: &Key<'_>, rest: &'a [u8], form: Form) -> Option<Filled<'a>> {
-        if key.generation != form.generation() {
+    fn read_series<'a>(&mut self, key: &Key<'_>, rest: &'a [u8], encoding: Encoding) -> Option<Filled<'a>> {
+        if key.generation != encoding.generation() {
             return None;
         }
         let mut filled = Filled { value: Value::Stale, timestamp_ms: 0, has_host: false, bytes: 0 };
-        let behind = template::read(key.before, rest, |gap, rest| match (gap, form) {
-            (HOST, form) => {
+        let behind = template::read(key.before, rest, |gap, rest| match (gap, encoding) {
+            (HOST, encoding) => {
                 filled.has_host = true;
-                match form {
-                    Form::Json(_) => self.host.read_json(rest, self.host_bytes_limit),
-                    Form::Protobuf => self.protobuf_host(rest),
+                match encoding {
+                    Encoding::Json(_) => self.host.read_json(rest, self.host_bytes_limit),
+                    Encoding::Protobuf => self.protobuf_host(rest),
                 }
             }
-            (_, form) => {
-                let (point, rest) = match form {
-                    Form::Json(version) => self.json_points(rest, version)?,
-                    Form::Protobuf => protobuf_point(rest)?,
+            (_, encoding) => {
+                let (point, rest) = match encoding {
+                    Encoding::Json(version) => self.json_points(rest, version)?,
+                    Encoding::Protobuf => protobuf_point(rest)?,
                 };
                 (filled.value, filled.timestamp_ms) = point;
                 Some(rest)
             }
         })?;
         // What is behind a message is another field of it.
-        if form == Form::Protobuf && !behind.is_empty() {
+        if encoding == Encoding::Protobuf && !behind.is_empty() {
             return None;
         }
         filled.bytes = rest.len() - behind.len();

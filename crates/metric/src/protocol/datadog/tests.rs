@@ -10,20 +10,20 @@ use serde_json::{Value as Json, json};
 const ARRIVAL_MS: i64 = 1_795_838_680_000;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Form {
+enum Encoding {
     One,
     Two,
     Protobuf,
 }
 
-fn decode(form: Form, body: &[u8]) -> Result<(Vec<Json>, Decoded), DecodeError> {
+fn decode(encoding: Encoding, body: &[u8]) -> Result<(Vec<Json>, Decoded), DecodeError> {
     let mut out = vec![0; 256 * 1024];
     let mut sink = LineSink::new(&mut out, ARRIVAL_MS);
     let mut decoder = Datadog::new(Bounds::default());
-    match form {
-        Form::One => decoder.decode_v1(body, &mut sink)?,
-        Form::Two => decoder.decode_v2(body, &mut sink)?,
-        Form::Protobuf => decoder.decode_v2_protobuf(body, &mut sink)?,
+    match encoding {
+        Encoding::One => decoder.decode_v1(body, &mut sink)?,
+        Encoding::Two => decoder.decode_v2(body, &mut sink)?,
+        Encoding::Protobuf => decoder.decode_v2_protobuf(body, &mut sink)?,
     }
     let decoded = sink.decoded();
     let text = str::from_utf8(&out[..decoded.bytes]).unwrap();
@@ -31,8 +31,8 @@ fn decode(form: Form, body: &[u8]) -> Result<(Vec<Json>, Decoded), DecodeError> 
     Ok((text.lines().map(|line| serde_json::from_str(line).unwrap()).collect(), decoded))
 }
 
-fn decode_json(form: Form, body: &Json) -> (Vec<Json>, Decoded) {
-    decode(form, body.to_string().as_bytes()).unwrap()
+fn decode_json(encoding: Encoding, body: &Json) -> (Vec<Json>, Decoded) {
+    decode(encoding, body.to_string().as_bytes()).unwrap()
 }
 
 /// A line of the log with the time 04:04:39 of the day of `ARRIVAL_MS`, and `millis`.
@@ -51,7 +51,7 @@ const CAPTURED: &str = concat!(
 
 #[test]
 fn captured_series_become_lines() {
-    let (lines, decoded) = decode(Form::One, CAPTURED.as_bytes()).unwrap();
+    let (lines, decoded) = decode(Encoding::One, CAPTURED.as_bytes()).unwrap();
     let tags = json!({"host": "a1", "env": "prod", "bare": "", "url": "http://x"});
     assert_eq!(
         lines,
@@ -87,8 +87,8 @@ fn version_two_is_the_same_in_both_encodings() {
         line("000", "c", 2, "gauge", &json!({"__temporality__": "delta"})),
         line("000", "u", 3, "untyped", &json!({})),
     ];
-    assert_eq!(decode_json(Form::Two, &body).0, expected);
-    assert_eq!(decode(Form::Protobuf, &payload(&body).encode_to_vec()).unwrap().0, expected);
+    assert_eq!(decode_json(Encoding::Two, &body).0, expected);
+    assert_eq!(decode(Encoding::Protobuf, &payload(&body).encode_to_vec()).unwrap().0, expected);
 }
 
 #[test]
@@ -102,26 +102,26 @@ fn tags_of_one_key_are_joined() {
         (Json::Null, json!([]), json!({})),
     ] {
         let body = json!({"series": [{"metric": "m", "points": [[1_795_838_679, 1]], "host": host, "tags": tags}]});
-        assert_eq!(decode_json(Form::One, &body).0, [line("000", "m", 1, "gauge", &expected)], "{tags}");
+        assert_eq!(decode_json(Encoding::One, &body).0, [line("000", "m", 1, "gauge", &expected)], "{tags}");
     }
 }
 
 #[test]
 fn each_type_has_its_kind() {
-    for (form, kind, expected, is_delta) in [
-        (Form::One, json!("gauge"), "gauge", false),
-        (Form::One, json!("rate"), "gauge", false),
-        (Form::One, json!("count"), "gauge", true),
-        (Form::One, Json::Null, "gauge", false),
-        (Form::One, json!("else"), "untyped", false),
-        (Form::Two, json!(0), "untyped", false),
-        (Form::Two, json!(1), "gauge", true),
-        (Form::Two, json!(2), "gauge", false),
-        (Form::Two, json!(3), "gauge", false),
-        (Form::Two, json!(-1), "untyped", false),
+    for (encoding, kind, expected, is_delta) in [
+        (Encoding::One, json!("gauge"), "gauge", false),
+        (Encoding::One, json!("rate"), "gauge", false),
+        (Encoding::One, json!("count"), "gauge", true),
+        (Encoding::One, Json::Null, "gauge", false),
+        (Encoding::One, json!("else"), "untyped", false),
+        (Encoding::Two, json!(0), "untyped", false),
+        (Encoding::Two, json!(1), "gauge", true),
+        (Encoding::Two, json!(2), "gauge", false),
+        (Encoding::Two, json!(3), "gauge", false),
+        (Encoding::Two, json!(-1), "untyped", false),
     ] {
-        let point = if form == Form::One { json!([1, 2]) } else { json!({"timestamp": 1, "value": 2}) };
-        let (lines, _) = decode_json(form, &json!({"series": [{"metric": "m", "points": [point], "type": kind}]}));
+        let point = if encoding == Encoding::One { json!([1, 2]) } else { json!({"timestamp": 1, "value": 2}) };
+        let (lines, _) = decode_json(encoding, &json!({"series": [{"metric": "m", "points": [point], "type": kind}]}));
         let tags = if is_delta { json!({"__temporality__": "delta"}) } else { json!({}) };
         assert_eq!((&lines[0]["type"], &lines[0]["tags"]), (&json!(expected), &tags), "{kind}");
     }
@@ -150,12 +150,12 @@ fn a_series_that_cannot_be_stored_is_rejected_alone() {
         (json!({"metric": "m", "type": "count", "points": [[1, 1]], "tags": tags[1..]}), Reject::Tags, 1),
     ] {
         let good = json!({"metric": "m", "points": [[1, 1]], "tags": tags[1..]});
-        let (lines, decoded) = decode_json(Form::One, &json!({"series": [good, series, good]}));
+        let (lines, decoded) = decode_json(Encoding::One, &json!({"series": [good, series, good]}));
         assert_eq!((lines.len(), decoded.rejected()), (2, rejected), "{series}");
         assert_eq!(decoded.first_rejected, Some(Rejected::new(reason, 1)), "{series}");
     }
     let points = json!([{}, {"value": 1}, {"timestamp": 1}, [1, 1], {"timestamp": 1, "value": null}]);
-    let (lines, decoded) = decode_json(Form::Two, &json!({"series": [{"metric": "m", "points": points}]}));
+    let (lines, decoded) = decode_json(Encoding::Two, &json!({"series": [{"metric": "m", "points": points}]}));
     assert_eq!((lines.len(), decoded.rejected(), decoded.skipped[Skip::Null as usize]), (0, 4, 1));
 }
 
@@ -167,45 +167,46 @@ fn values_that_json_cannot_say_are_rejected() {
             points: vec![MetricPoint { value, timestamp: 1 }, MetricPoint { value: 1.0, timestamp: i64::MAX }],
             ..MetricSeries::default()
         };
-        let (lines, decoded) = decode(Form::Protobuf, &MetricPayload { series: vec![series] }.encode_to_vec()).unwrap();
+        let (lines, decoded) =
+            decode(Encoding::Protobuf, &MetricPayload { series: vec![series] }.encode_to_vec()).unwrap();
         assert_eq!(lines.len(), 0);
         assert_eq!((decoded.rejected[Reject::Value as usize], decoded.rejected[Reject::Timestamp as usize]), (1, 1));
     }
     let infinite = br#"{"series":[{"metric":"m","points":[[1,1e999]]}]}"#;
-    assert_eq!(decode(Form::One, infinite).unwrap().1.first_rejected, Some(Rejected::new(Reject::Value, 0)));
+    assert_eq!(decode(Encoding::One, infinite).unwrap().1.first_rejected, Some(Rejected::new(Reject::Value, 0)));
 }
 
 #[test]
 fn a_body_of_another_protocol_is_malformed() {
     for body in ["", "[]", "{}", "1", r#"{"metrics":[]}"#, r#"{"series":{}}"#, r#"{"series":[]}}"#, r#"{"series":[{]}"#]
     {
-        for form in [Form::One, Form::Two] {
-            assert!(matches!(decode(form, body.as_bytes()), Err(DecodeError::Malformed { .. })), "{body}");
+        for encoding in [Encoding::One, Encoding::Two] {
+            assert!(matches!(decode(encoding, body.as_bytes()), Err(DecodeError::Malformed { .. })), "{body}");
         }
     }
     for body in [&b"{}"[..], b"\x0a", b"\x0a\x02\x22\x05", b"\x0a\x03\x22\x01\x09"] {
-        assert!(matches!(decode(Form::Protobuf, body), Err(DecodeError::Malformed { .. })), "{body:x?}");
+        assert!(matches!(decode(Encoding::Protobuf, body), Err(DecodeError::Malformed { .. })), "{body:x?}");
     }
     for end in 0..CAPTURED.len() {
-        let error = decode(Form::One, &CAPTURED.as_bytes()[..end]).unwrap_err();
+        let error = decode(Encoding::One, &CAPTURED.as_bytes()[..end]).unwrap_err();
         assert!(matches!(error, DecodeError::Malformed { byte, .. } if byte <= end));
     }
-    assert_eq!(decode(Form::One, br#" { "series" : [ ] } "#).unwrap().1.metrics, 0);
-    assert_eq!(decode(Form::Protobuf, b"").unwrap().1.metrics, 0);
+    assert_eq!(decode(Encoding::One, br#" { "series" : [ ] } "#).unwrap().1.metrics, 0);
+    assert_eq!(decode(Encoding::Protobuf, b"").unwrap().1.metrics, 0);
 }
 
 #[test]
 fn depth_and_length_are_bounded() {
     let nested = |depth| format!(r#"{{"series":[{{"x":{}{},"points":[]}}]}}"#, "[".repeat(depth), "]".repeat(depth));
-    assert!(decode(Form::Two, nested(JSON_DEPTH_MAX - 3).as_bytes()).is_ok());
+    assert!(decode(Encoding::Two, nested(JSON_DEPTH_MAX - 3).as_bytes()).is_ok());
     for depth in [JSON_DEPTH_MAX - 2, 1_000_000] {
-        assert!(matches!(decode(Form::Two, nested(depth).as_bytes()), Err(DecodeError::Malformed { .. })));
+        assert!(matches!(decode(Encoding::Two, nested(depth).as_bytes()), Err(DecodeError::Malformed { .. })));
     }
     let points = format!(r#"{{"series":[{{"points":[{}1]}}]}}"#, "1,".repeat(PROTOCOL_METRICS_MAX));
-    assert_eq!(decode(Form::One, points.as_bytes()).unwrap_err(), DecodeError::TooManyMetrics);
+    assert_eq!(decode(Encoding::One, points.as_bytes()).unwrap_err(), DecodeError::TooManyMetrics);
     let series = MetricSeries { points: vec![MetricPoint::default(); PROTOCOL_METRICS_MAX + 1], ..Default::default() };
     let payload = MetricPayload { series: vec![series] }.encode_to_vec();
-    assert_eq!(decode(Form::Protobuf, &payload).unwrap_err(), DecodeError::TooManyMetrics);
+    assert_eq!(decode(Encoding::Protobuf, &payload).unwrap_err(), DecodeError::TooManyMetrics);
 }
 
 #[test]
@@ -354,7 +355,7 @@ proptest! {
         keys in Just((0..7).collect::<Vec<usize>>()).prop_shuffle(),
     ) {
         let body = json!({"series": series});
-        let (lines, decoded) = decode_json(Form::Two, &body);
+        let (lines, decoded) = decode_json(Encoding::Two, &body);
         let untimed: Vec<Json> = lines.iter().cloned().map(|mut line| {
             line.as_object_mut().unwrap().remove("timestamp");
             line["value"] = line["value"].as_f64().into();
@@ -364,13 +365,13 @@ proptest! {
 
         let shuffled: Vec<_> = series.iter().map(|series| spelled(series, &keys)).collect();
         let shuffled = format!(r#"{{ "x" : {{ }} , "series" : [ {} ] }}"#, shuffled.join(" , "));
-        prop_assert_eq!(decode(Form::Two, shuffled.as_bytes()).unwrap(), (lines.clone(), decoded));
+        prop_assert_eq!(decode(Encoding::Two, shuffled.as_bytes()).unwrap(), (lines.clone(), decoded));
 
         let one: Vec<_> = series.iter().map(in_version_one).collect();
-        prop_assert_eq!(decode_json(Form::One, &json!({"series": one})).0, &lines[..]);
+        prop_assert_eq!(decode_json(Encoding::One, &json!({"series": one})).0, &lines[..]);
 
         // Floats of the message have no digits to keep: 1.0 is written as 1.
-        let protobuf = decode(Form::Protobuf, &payload(&body).encode_to_vec()).unwrap();
+        let protobuf = decode(Encoding::Protobuf, &payload(&body).encode_to_vec()).unwrap();
         prop_assert_eq!(protobuf.1.metrics, decoded.metrics);
         for (seen, line) in protobuf.0.iter().zip(&lines) {
             let mut line = line.clone();
@@ -382,8 +383,8 @@ proptest! {
 
     #[test]
     fn no_bytes_make_it_panic(bytes: Vec<u8>) {
-        for form in [Form::One, Form::Two, Form::Protobuf] {
-            let _ = decode(form, &bytes);
+        for encoding in [Encoding::One, Encoding::Two, Encoding::Protobuf] {
+            let _ = decode(encoding, &bytes);
         }
     }
 
@@ -394,14 +395,14 @@ proptest! {
         byte: u8,
     ) {
         let body = json!({"series": series});
-        for (form, mut body) in [
-            (Form::One, CAPTURED.as_bytes().to_vec()),
-            (Form::Two, body.to_string().into_bytes()),
-            (Form::Protobuf, payload(&body).encode_to_vec()),
+        for (encoding, mut body) in [
+            (Encoding::One, CAPTURED.as_bytes().to_vec()),
+            (Encoding::Two, body.to_string().into_bytes()),
+            (Encoding::Protobuf, payload(&body).encode_to_vec()),
         ] {
             let at = at.index(body.len());
             body[at] = byte;
-            if let Ok((lines, decoded)) = decode(form, &body) {
+            if let Ok((lines, decoded)) = decode(encoding, &body) {
                 prop_assert_eq!(lines.len(), decoded.metrics as usize);
             }
         }
@@ -460,9 +461,9 @@ proptest! {
 
     #[test]
     fn a_series_is_read_the_same_behind_any_other(all in series_alike()) {
-        for form in [Form::One, Form::Two, Form::Protobuf] {
-            let body = |series: &[Json]| match form {
-                Form::One => {
+        for encoding in [Encoding::One, Encoding::Two, Encoding::Protobuf] {
+            let body = |series: &[Json]| match encoding {
+                Encoding::One => {
                     let mut series = series.to_vec();
                     for series in &mut series {
                         let point = series["points"][0].clone();
@@ -470,8 +471,8 @@ proptest! {
                     }
                     json!({"series": series}).to_string().into_bytes()
                 }
-                Form::Two => json!({"series": series}).to_string().into_bytes(),
-                Form::Protobuf => {
+                Encoding::Two => json!({"series": series}).to_string().into_bytes(),
+                Encoding::Protobuf => {
                     let messages = series.iter().map(|series| {
                         let mut message = vec![];
                         let text = |number, text: &str, out: &mut Vec<u8>| {
@@ -498,11 +499,11 @@ proptest! {
                     body
                 }
             };
-            let (together, decoded) = decode(form, &body(&all)).unwrap();
+            let (together, decoded) = decode(encoding, &body(&all)).unwrap();
             let mut apart = Vec::new();
             let mut rejected = [0; Reject::COUNT];
             for series in &all {
-                let (lines, decoded) = decode(form, &body(std::slice::from_ref(series))).unwrap();
+                let (lines, decoded) = decode(encoding, &body(std::slice::from_ref(series))).unwrap();
                 apart.extend(lines);
                 rejected.iter_mut().zip(decoded.rejected).for_each(|(sum, count)| *sum += count);
             }

@@ -5,13 +5,13 @@ use crate::limits::SERIES_CACHED_MAX;
 use crate::protocol::datadog::{Version, cached};
 
 /// Decodes a body with `decoder`, with `bytes` reserved for the lines.
-fn run(decoder: &mut Datadog, form: Form, body: &[u8], bytes: usize) -> Result<(String, Decoded), DecodeError> {
+fn run(decoder: &mut Datadog, encoding: Encoding, body: &[u8], bytes: usize) -> Result<(String, Decoded), DecodeError> {
     let mut out = vec![0; bytes];
     let mut sink = LineSink::new(&mut out, ARRIVAL_MS);
-    match form {
-        Form::One => decoder.decode_v1(body, &mut sink)?,
-        Form::Two => decoder.decode_v2(body, &mut sink)?,
-        Form::Protobuf => decoder.decode_v2_protobuf(body, &mut sink)?,
+    match encoding {
+        Encoding::One => decoder.decode_v1(body, &mut sink)?,
+        Encoding::Two => decoder.decode_v2(body, &mut sink)?,
+        Encoding::Protobuf => decoder.decode_v2_protobuf(body, &mut sink)?,
     }
     let decoded = sink.decoded();
     Ok((String::from_utf8(out[..decoded.bytes].to_vec()).unwrap(), decoded))
@@ -24,8 +24,8 @@ fn uncached(bounds: Bounds) -> Datadog {
     decoder
 }
 
-fn body_of(form: Form, series: &[Vec<u8>]) -> Vec<u8> {
-    if form == Form::Protobuf {
+fn body_of(encoding: Encoding, series: &[Vec<u8>]) -> Vec<u8> {
+    if encoding == Encoding::Protobuf {
         let mut body = Vec::new();
         series.iter().for_each(|series| prost::encoding::bytes::encode(1, series, &mut body));
         return body;
@@ -35,14 +35,14 @@ fn body_of(form: Form, series: &[Vec<u8>]) -> Vec<u8> {
 
 /// Sends `series` to a decoder that has seen `before`: it must be stored from the cache, or not at all, as
 /// `is_cached` says, with the line that a decoder without a cache writes.
-fn check(form: Form, before: &[u8], series: &[u8], is_cached: bool) {
+fn check(encoding: Encoding, before: &[u8], series: &[u8], is_cached: bool) {
     let named = String::from_utf8_lossy(series).into_owned();
     let mut decoder = Datadog::new(Bounds::default());
-    run(&mut decoder, form, &body_of(form, &[before.to_vec()]), 1 << 16).unwrap();
-    let cached_form = match form {
-        Form::One => cached::Form::Json(Version::One),
-        Form::Two => cached::Form::Json(Version::Two),
-        Form::Protobuf => cached::Form::Protobuf,
+    run(&mut decoder, encoding, &body_of(encoding, &[before.to_vec()]), 1 << 16).unwrap();
+    let cached_form = match encoding {
+        Encoding::One => cached::Encoding::Json(Version::One),
+        Encoding::Two => cached::Encoding::Json(Version::Two),
+        Encoding::Protobuf => cached::Encoding::Protobuf,
     };
     let mut out = vec![0; 1 << 16];
     let mut sink = LineSink::new(&mut out, ARRIVAL_MS);
@@ -51,8 +51,8 @@ fn check(form: Form, before: &[u8], series: &[u8], is_cached: bool) {
     let (metrics, bytes) = (sink.metrics(), sink.decoded().bytes);
     assert_eq!(metrics, u32::from(is_cached), "{named}");
     if is_cached {
-        let body = body_of(form, &[series.to_vec()]);
-        let (lines, _) = run(&mut uncached(Bounds::default()), form, &body, 1 << 16).unwrap();
+        let body = body_of(encoding, &[series.to_vec()]);
+        let (lines, _) = run(&mut uncached(Bounds::default()), encoding, &body, 1 << 16).unwrap();
         assert_eq!(lines.as_bytes(), &out[..bytes], "{named}");
     }
 }
@@ -91,7 +91,7 @@ fn a_series_in_json_is_cached_by_all_but_point_and_host() {
         ("\"d\"", "\"e\"", false),
         ("}", ",\"x\":1}", false),
     ] {
-        check(Form::One, ONE, &replaced(ONE, from.as_bytes(), to.as_bytes()), is_cached);
+        check(Encoding::One, ONE, &replaced(ONE, from.as_bytes(), to.as_bytes()), is_cached);
     }
     for (from, to, is_cached) in [
         ("", "", true),
@@ -101,7 +101,7 @@ fn a_series_in_json_is_cached_by_all_but_point_and_host() {
         ("\"h\"", "\"i\"", false),
         (":1}", ":null}", false),
     ] {
-        check(Form::Two, TWO, &replaced(TWO, from.as_bytes(), to.as_bytes()), is_cached);
+        check(Encoding::Two, TWO, &replaced(TWO, from.as_bytes(), to.as_bytes()), is_cached);
     }
 }
 
@@ -111,12 +111,12 @@ fn a_host_that_tags_change_is_no_gap() {
     {
         let before = replaced(ONE, b"k:v", tag.as_bytes());
         let before = replaced(&before, b"]}", format!("]{resource}}}").as_bytes());
-        check(Form::One, &before, &before, true);
-        check(Form::One, &before, &replaced(&before, b"\"a1\"", b"\"a2\""), false);
+        check(Encoding::One, &before, &before, true);
+        check(Encoding::One, &before, &replaced(&before, b"\"a1\"", b"\"a2\""), false);
     }
     let escaped = replaced(ONE, b"k:v", br"hos\u0074:b");
-    check(Form::One, &escaped, &escaped, true);
-    check(Form::One, &escaped, &replaced(&escaped, b"\"a1\"", b"\"a2\""), false);
+    check(Encoding::One, &escaped, &escaped, true);
+    check(Encoding::One, &escaped, &replaced(&escaped, b"\"a1\"", b"\"a2\""), false);
 }
 
 /// Fields of a series in protobuf.
@@ -145,7 +145,7 @@ fn a_series_in_protobuf_is_cached_by_all_but_point_and_host() {
         (wire::resource("host", "a1"), wire::bytes(2, b"m"), wire::bytes(3, b"k:v"), b"(\x03");
     let point = wire::point(Some(1.5), Some(1_795_838_679));
     let series = [&host[..], &metric, &tag, &point, kind].concat();
-    check(Form::Protobuf, &series, &series, true);
+    check(Encoding::Protobuf, &series, &series, true);
     for (from, to, is_cached) in [
         (&host, wire::resource("host", "another"), true),
         (&host, wire::resource("host", ""), false),
@@ -162,13 +162,13 @@ fn a_series_in_protobuf_is_cached_by_all_but_point_and_host() {
         (&metric, wire::bytes(2, b"n"), false),
         (&tag, wire::bytes(3, b"k:w"), false),
     ] {
-        check(Form::Protobuf, &series, &replaced(&series, from, &to), is_cached);
+        check(Encoding::Protobuf, &series, &replaced(&series, from, &to), is_cached);
     }
-    check(Form::Protobuf, &series, &[&series[..], &tag].concat(), false);
+    check(Encoding::Protobuf, &series, &[&series[..], &tag].concat(), false);
     for other in [wire::bytes(3, b"host:b"), wire::resource("host", "b")] {
         let before = [&series[..], &other].concat();
-        check(Form::Protobuf, &before, &before, true);
-        check(Form::Protobuf, &before, &replaced(&before, &host, &wire::resource("host", "c")), false);
+        check(Encoding::Protobuf, &before, &before, true);
+        check(Encoding::Protobuf, &before, &replaced(&before, &host, &wire::resource("host", "c")), false);
     }
 }
 
@@ -179,9 +179,9 @@ fn more_series_than_are_cached_decode_alike() {
         let series: Vec<_> = (body * 1000..(body + 1) * 1000)
             .map(|number| replaced(ONE, b"k:v", format!("k:{}", number % (SERIES_CACHED_MAX + 2000)).as_bytes()))
             .collect();
-        let body = body_of(Form::One, &series);
-        let expected = run(&mut uncached(Bounds::default()), Form::One, &body, 1 << 20);
-        assert!(run(&mut decoder, Form::One, &body, 1 << 20) == expected);
+        let body = body_of(Encoding::One, &series);
+        let expected = run(&mut uncached(Bounds::default()), Encoding::One, &body, 1 << 20);
+        assert!(run(&mut decoder, Encoding::One, &body, 1 << 20) == expected);
     }
     decoder.trim();
     assert!(decoder.kept_bytes() < 4 << 20, "{}", decoder.kept_bytes());
@@ -207,8 +207,8 @@ const POINTS_TWO: &[&str] = &[
     "[]",
 ];
 
-fn json_series(form: Form) -> impl Strategy<Value = Vec<u8>> {
-    let points = if form == Form::One { POINTS_ONE } else { POINTS_TWO };
+fn json_series(encoding: Encoding) -> impl Strategy<Value = Vec<u8>> {
+    let points = if encoding == Encoding::One { POINTS_ONE } else { POINTS_TWO };
     let values = prop::collection::vec(prop_oneof![3 => Just(0_usize), 1 => 0..8_usize], MEMBERS.len());
     (values, 0..points.len(), 0..MEMBERS.len() + 1, any::<bool>()).prop_map(move |(values, point, at, is_spaced)| {
         let mut members: Vec<_> =
@@ -249,16 +249,17 @@ fn protobuf_series() -> impl Strategy<Value = Vec<u8>> {
 /// Changes of a body: a byte put into the place of some others, and the length that is left.
 type Changes = (Vec<(u16, u8, u8)>, Option<u16>);
 
-fn bodies() -> impl Strategy<Value = Vec<(Form, Vec<Vec<u8>>, Changes)>> {
+fn bodies() -> impl Strategy<Value = Vec<(Encoding, Vec<Vec<u8>>, Changes)>> {
     let bytes = prop_oneof![Just(b'"'), Just(b'}'), Just(b','), Just(b'1'), Just(b' '), any::<u8>()];
     let changed = prop::collection::vec((any::<u16>(), 0..3_u8, bytes), 0..2);
     let changes = || (changed.clone(), prop::option::weighted(0.1, any::<u16>()));
-    let form =
-        |form, series: BoxedStrategy<Vec<u8>>| (Just(form), prop::collection::vec(series, 1..6), changes()).boxed();
+    let encoding = |encoding, series: BoxedStrategy<Vec<u8>>| {
+        (Just(encoding), prop::collection::vec(series, 1..6), changes()).boxed()
+    };
     let body = prop_oneof![
-        form(Form::One, json_series(Form::One).boxed()),
-        form(Form::Two, json_series(Form::Two).boxed()),
-        form(Form::Protobuf, protobuf_series().boxed()),
+        encoding(Encoding::One, json_series(Encoding::One).boxed()),
+        encoding(Encoding::Two, json_series(Encoding::Two).boxed()),
+        encoding(Encoding::Protobuf, protobuf_series().boxed()),
     ];
     prop::collection::vec(body, 1..6)
 }
@@ -274,8 +275,8 @@ proptest! {
             Just(Bounds { name_bytes_limit: 1, tags_limit: 2, tag_bytes_limit: 12, ..Bounds::default() })],
     ) {
         let mut decoder = Datadog::new(bounds);
-        for (form, series, (changed, cut)) in bodies.iter().chain(&bodies) {
-            let mut body = body_of(*form, series);
+        for (encoding, series, (changed, cut)) in bodies.iter().chain(&bodies) {
+            let mut body = body_of(*encoding, series);
             for &(at, count, byte) in changed {
                 let at = usize::from(at) % body.len();
                 body.splice(at..(at + usize::from(count)).min(body.len()), [byte]);
@@ -283,8 +284,9 @@ proptest! {
             if let Some(cut) = cut {
                 body.truncate(usize::from(*cut) % body.len());
             }
-            let expected = run(&mut uncached(bounds), *form, &body, bytes);
-            prop_assert_eq!(run(&mut decoder, *form, &body, bytes), expected, "{:?}", String::from_utf8_lossy(&body));
+            let expected = run(&mut uncached(bounds), *encoding, &body, bytes);
+            let text = String::from_utf8_lossy(&body);
+            prop_assert_eq!(run(&mut decoder, *encoding, &body, bytes), expected, "{:?}", text);
         }
     }
 }

@@ -90,8 +90,9 @@ fn folded_stacks_name_the_work_of_a_reactor(driver: Driver) {
     assert!(unknown * 10 <= sum, "{unknown} of {sum} have frames that are not known:\n{text}");
     // The stacks of an unoptimised build are deeper than what is copied of them at first, and then they are not: of
     // 1,632 samples 52 are cut off. Of the few samples that a busy machine leaves, it may be any part.
+    const FEW: u64 = 500;
     let truncated = number(&response, "truncated");
-    assert!(truncated < sum, "{truncated} of {sum} are cut off:\n{text}");
+    assert!(truncated * 2 <= sum || sum < FEW, "{truncated} of {sum} are cut off:\n{text}");
 }
 
 fn formats_of_a_profile_are_negotiated(driver: Driver) {

@@ -1,8 +1,8 @@
-//! Priority and cores of the calling thread, for threads that yield to the serving ones.
+//! Priority and cores of threads: of the calling one, for threads that yield to the serving ones.
 
 use rustix::{
-    process::setpriority_process,
-    thread::{CpuSet, sched_setaffinity},
+    process::{Pid, setpriority_process},
+    thread::{CpuSet, sched_getaffinity, sched_setaffinity},
 };
 use std::io;
 
@@ -30,9 +30,18 @@ pub fn set_affinity(cores: &[usize]) -> io::Result<()> {
     Ok(sched_setaffinity(None, &set)?)
 }
 
+/// Returns the core to which a thread of this process is pinned: the only one on which it may run
+/// (sched_getaffinity(2)). `None` also for a thread that has ended, and on a machine with over 1,024 cores.
+#[must_use]
+pub fn pinned_core(thread: i32) -> Option<usize> {
+    let set = sched_getaffinity(Some(Pid::from_raw(thread)?)).ok().filter(|set| set.count() == 1)?;
+    (0..CpuSet::MAX_CPU).find(|&core| set.is_set(core))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::thread::gettid;
 
     /// Field 19 of /proc/thread-self/stat (proc_pid_stat(5)): the name, in parentheses, is field 2.
     fn nice() -> String {
@@ -59,9 +68,12 @@ mod tests {
         let cores = || core_affinity::get_core_ids().unwrap().into_iter().map(|core| core.id).collect::<Vec<_>>();
         let inner = std::thread::spawn(move || {
             set_affinity(&[core]).unwrap();
+            assert_eq!(pinned_core(gettid().as_raw_pid()), Some(core));
             std::thread::spawn(cores).join().unwrap()
         });
         assert_eq!(inner.join().unwrap(), [core]);
+        assert_eq!(pinned_core(gettid().as_raw_pid()).is_some(), cores().len() == 1);
+        assert_eq!(pinned_core(i32::MAX), None);
         assert!(set_affinity(&[]).is_err());
     }
 }

@@ -123,7 +123,7 @@ if ((mutants)); then
 
     # The log: what a sync covers, who looks again before sleeping, who is woken.
     group_commit=crates/log/src/group_commit.rs writer=crates/log/src/writer.rs status=crates/log/src/status.rs
-    released=an_answer_at_fsync_is_released_by_a_sync_that_covers_it
+    released=a_response_at_fsync_is_released_by_a_sync_that_covers_it
     mutant snapshot_after_the_sync $group_commit metricstream-log loom_log \
         bytes_written_while_a_sync_runs_are_not_covered_by_it \
         'if ring.publish(written) {' 'if ring.publish(written.max(ring.written())) {'
@@ -137,7 +137,7 @@ if ((mutants)); then
         'self.reactor_bells.iter().for_each(|bell| bell.signal());' ''
     mutant failure_does_not_wake_the_writer $status metricstream-log loom_log a_failed_sync_wakes_everybody \
         'self.writer_bell.signal();' ''
-    published=what_was_answered_is_published_and_in_the_file
+    published=what_was_acknowledged_is_published_and_in_the_file
     mutant published_store crates/log/src/high_watermark.rs metricstream-log loom_log $published \
         'bytes.min(BYTES_MAX), Ordering::Release)' 'bytes.min(BYTES_MAX), Ordering::Relaxed)'
     mutant published_load crates/log/src/high_watermark.rs metricstream-log loom_log $published \

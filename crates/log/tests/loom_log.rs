@@ -228,7 +228,7 @@ fn log(file: ModelFile) -> (Reactor, Writer<SharedFile>, GroupCommit<SharedFile>
 /// Published, written, snapshot, synced, durable, released; whichever of the three threads sleeps, and when. Then the
 /// end.
 #[test]
-fn an_answer_at_fsync_is_released_by_a_sync_that_covers_it() {
+fn a_response_at_fsync_is_released_by_a_sync_that_covers_it() {
     model(|| {
         let (mut reactor, writer, group_commit) = log(ModelFile::new());
         let writer = thread::spawn(move || writer.run());
@@ -246,7 +246,7 @@ fn an_answer_at_fsync_is_released_by_a_sync_that_covers_it() {
 /// The second response begins to wait at every moment of the first one's sync: before its snapshot, while it runs, as
 /// it ends. The writer is driven by the reactor's thread here, so that only the sync's moments are interleaved.
 #[test]
-fn an_answer_that_begins_to_wait_while_a_sync_runs_gets_its_own() {
+fn a_response_that_begins_to_wait_while_a_sync_runs_gets_its_own() {
     model(|| {
         let (mut reactor, mut writer, group_commit) = log(ModelFile::new());
         let group_commit = thread::spawn(move || group_commit.run());
@@ -284,7 +284,7 @@ fn bytes_written_while_a_sync_runs_are_not_covered_by_it() {
 }
 
 #[test]
-fn an_answer_at_write_needs_no_sync() {
+fn a_response_at_write_needs_no_sync() {
     model(|| {
         let (mut reactor, writer, group_commit) = log(ModelFile::new());
         let writer = thread::spawn(move || writer.run());
@@ -301,14 +301,14 @@ fn an_answer_at_write_needs_no_sync() {
 /// A reader of the log that has seen a response finds the batch published; it may read everything that it finds
 /// published.
 #[test]
-fn what_was_answered_is_published_and_in_the_file() {
+fn what_was_acknowledged_is_published_and_in_the_file() {
     model(|| {
         let (mut reactor, mut writer, _group_commit) = log(ModelFile::new());
         let position = reactor.append(AckLevel::Write);
         let writing = thread::spawn(move || writer.write_published().map(|_| ()));
-        let is_answered = reactor.appender.acknowledged(AckLevel::Write) >= position;
+        let is_acknowledged = reactor.appender.acknowledged(AckLevel::Write) >= position;
         let published = reactor.status.published();
-        assert!(!is_answered || published.bytes >= position, "acknowledged and not published");
+        assert!(!is_acknowledged || published.bytes >= position, "acknowledged and not published");
         reactor.file.read_written(published.bytes);
         assert!(writing.join().unwrap().is_ok());
         assert_eq!(reactor.status.published().bytes, position);

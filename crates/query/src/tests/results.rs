@@ -292,7 +292,7 @@ fn the_forms_to_the_byte() {
 }
 
 #[test]
-fn an_empty_directory_has_an_empty_answer() {
+fn an_empty_directory_has_an_empty_result() {
     let directory = tempfile::tempdir().unwrap();
     let request = Request::parse(Kind::Query, "name=cpu", 0).unwrap();
     let result = run(&request, &Source::directory(directory.path()), Bounds::default(), &limits(2)).unwrap();

@@ -480,12 +480,12 @@ const ask = (() => {
 			text(cost, 'asking …');
 			run.disabled = true;
 			try {
-				const { document: answer, exact } = parse(
+				const { document: response, exact } = parse(
 					await (await fetched(`/query?${query}`, { signal: control.signal })).text(),
 				);
 				if (control !== running) return;
 				shown = query;
-				drawResult(answer, exact, found, at);
+				drawResult(response, exact, found, at);
 			} catch (error) {
 				if (control !== running) return;
 				text(cost, '');
@@ -494,15 +494,15 @@ const ask = (() => {
 			run.disabled = false;
 		};
 
-		const drawResult = (answer, exact, found, at) => {
+		const drawResult = (response, exact, found, at) => {
 			const one = (wanted) => found.find(([own]) => own === wanted)?.[1];
 			const end = timeOf(one('to') ?? 'now', at) ?? at,
 				begin = timeOf(one('from') ?? '-1h', at) ?? end - 3600e3;
-			const several = new Set(answer.series.map(({ name: own }) => own)).size > 1;
+			const several = new Set(response.series.map(({ name: own }) => own)).size > 1;
 			const spelled = (value) => exact.get(value) ?? format.value(value);
 			const step_ms = spanOf(one('step') ?? '') ?? 0,
 				isRaw = one('agg') === 'raw';
-			const series = answer.series.map((own) => {
+			const series = response.series.map((own) => {
 				const times = own.points.map(([t]) => t),
 					values = own.points.map(([, value]) => value);
 				return {
@@ -525,7 +525,7 @@ const ask = (() => {
 						}));
 			result.hidden = false;
 			plot.update({ from: begin, to: end, step: step_ms, series: drawn });
-			const stats = answer.stats ?? {};
+			const stats = response.stats ?? {};
 			const elapsed = format.isNumber(stats.elapsed_ms) ? stats.elapsed_ms * 1000 : null;
 			const parts = [
 				`${format.exact(stats.series ?? series.length)} series`,

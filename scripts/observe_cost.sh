@@ -6,7 +6,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/prologue.bash"
 
 usage() {
     cat <<'HELP'
-usage: observe_cost.sh [--page] [--rounds N] [--seconds S] [--clients N] [--driver NAME]
+usage: observe_cost.sh [--page [--hz N]] [--rounds N] [--seconds S] [--clients N] [--driver NAME]
 
 Three servers under the same load, in turns, each time a fresh process with an empty directory:
   off         no statistics line, nothing traced or exported
@@ -15,7 +15,8 @@ Three servers under the same load, in turns, each time a fresh process with an e
 With --page they are:
   off         the live page is there, and nobody has it open
   streams     20 clients read /ui/stream: 20 browsers, as the tabs of one share a stream
-  profile     POST /debug/profile samples all threads at 999 Hz for the whole time; names are found after it
+  profile     POST /debug/profile samples all threads for the whole time, at 299 Hz unless --hz says otherwise; names are
+              found after it
 The receiver is a local one that throws away what it gets. In each of N rounds (default 11, with --page 15) each of them
 serves load_test with 64 clients for S seconds (default 1.5, at most 20) after a warm-up; the order is reversed from
 round to round. CPU time is that of all the server's threads, the exporter's included (/proc/PID/task/*/schedstat),
@@ -29,12 +30,12 @@ environment: BINARIES  a directory with metricstream and load_test, built for re
 HELP
 }
 
-page='' rounds='' seconds=1.5 clients=64 driver=auto
+page='' hz=299 rounds='' seconds=1.5 clients=64 driver=auto
 while (($# > 0)); do
     case $1 in
         --help | -h) usage && exit 0 ;;
         --page) page=1 && shift ;;
-        --rounds | --seconds | --clients | --driver)
+        --hz | --rounds | --seconds | --clients | --driver)
             (($# > 1)) || wrong_use
             printf -v "${1#--}" %s "$2"
             shift 2
@@ -51,7 +52,7 @@ exec 3<<'PY'
 import contextlib, http.client, http.server, json, os, pathlib, re, selectors, shutil, signal, socket, statistics
 import subprocess, sys, threading, time
 
-binaries, work, page, rounds, seconds, clients, driver = sys.argv[1:]
+binaries, work, page, hz, rounds, seconds, clients, driver = sys.argv[1:]
 work, rounds, seconds = pathlib.Path(work), int(rounds), float(seconds)
 cores = sorted(os.sched_getaffinity(0))
 server_core, load_core = cores[0], cores[1 % len(cores)]
@@ -80,7 +81,7 @@ class Server(http.server.ThreadingHTTPServer):
 sink = Server(("127.0.0.1", 0), Sink)
 threading.Thread(target=sink.serve_forever, daemon=True).start()
 endpoint = ["--otlp-endpoint", f"http://127.0.0.1:{sink.server_address[1]}"]
-STREAMS, HZ = 20, 999
+STREAMS = 20
 
 
 @contextlib.contextmanager
@@ -121,7 +122,7 @@ def streams(port):
 def profile(port):
     """A profile that goes on for longer than the load. Its client leaves it."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    connection.request("POST", f"/debug/profile?seconds={int(seconds) + 30}&hz={HZ}", headers={"Content-Length": "0"})
+    connection.request("POST", f"/debug/profile?seconds={int(seconds) + 30}&hz={hz}", headers={"Content-Length": "0"})
     # It reads the tables of the program first.
     time.sleep(1)
     second = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
@@ -212,4 +213,4 @@ for name, (_, _, _, most) in SUBJECTS.items():
     print(line)
 sys.exit(failed)
 PY
-python3 /dev/fd/3 "$BINARIES" "$work" "$page" "$rounds" "$seconds" "$clients" "$driver"
+python3 /dev/fd/3 "$BINARIES" "$work" "$page" "$hz" "$rounds" "$seconds" "$clients" "$driver"

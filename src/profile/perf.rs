@@ -1,5 +1,5 @@
-//! perf_event_open(2) on one thread of this process, and the ring through which the kernel reports its samples. The one
-//! file of the profiler with unsafe code; what the ring holds is parsed in `record`.
+//! perf_event_open(2) on a thread of this process or a core, and the ring through which the kernel reports its samples.
+//! The one file of the profiler with unsafe code; what the ring holds is parsed in `record`.
 
 #![expect(unsafe_code, reason = "perf_event_open(2), and memory that is shared with the kernel")]
 
@@ -47,6 +47,7 @@ const COUNT_SW_CPU_CLOCK: u64 = 0;
 const SAMPLE_TYPE: u64 = 1 | 1 << 1 | 1 << 5 | 1 << 12 | 1 << 13;
 const FLAG_EXCLUDE_KERNEL: u64 = 1 << 5;
 const FLAG_EXCLUDE_HYPERVISOR: u64 = 1 << 6;
+const FLAG_EXCLUDE_IDLE: u64 = 1 << 7;
 const FLAG_FREQUENCY: u64 = 1 << 10;
 const FLAG_EXCLUDE_CALLCHAIN_USER: u64 = 1 << 22;
 const OPEN_CLOEXEC: libc::c_ulong = 8;
@@ -55,12 +56,27 @@ const HEAD_OFFSET: usize = 1024;
 const TAIL_OFFSET: usize = 1032;
 const PAGE_BYTES: usize = 4096;
 
-/// Begins to sample a thread `hz` times in each second that it is on a CPU, each time with the top `stack_bytes` of its
-/// stack; with `kernel`, also in system calls. Returns the event, whose samples are read through a [`Ring`].
+/// The subject of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// A thread, by its number.
+    Thread(i32),
+    /// A core: each thread that runs there, those of other programs included.
+    Core(usize),
+}
+
+/// Begins to sample `hz` times in each second that the thread is on a CPU, or the core is not idle, each time with the
+/// top `stack_bytes` of the stack; with `kernel`, also in system calls. Returns the event, whose samples are read
+/// through a [`Ring`].
 ///
 /// # Errors
-/// EACCES or EPERM if that is not permitted (perf_event_paranoid, seccomp), ESRCH if the thread has ended.
-pub fn open(thread: i32, hz: u64, kernel: bool, stack_bytes: u32) -> io::Result<File> {
+/// EACCES or EPERM if that is not permitted (perf_event_paranoid, seccomp; a core takes CAP_PERFMON or a
+/// perf_event_paranoid of at most 0), ESRCH if the thread has ended, ENODEV if the core is offline.
+pub fn open(target: Target, hz: u64, kernel: bool, stack_bytes: u32) -> io::Result<File> {
+    let (thread, core) = match target {
+        Target::Thread(thread) => (thread, -1),
+        Target::Core(core) => (-1, i32::try_from(core).map_err(|_| io::ErrorKind::InvalidInput)?),
+    };
     let attributes = Attributes {
         kind: TYPE_SOFTWARE,
         size: ATTRIBUTES_BYTES,
@@ -68,6 +84,7 @@ pub fn open(thread: i32, hz: u64, kernel: bool, stack_bytes: u32) -> io::Result<
         sample_frequency: hz,
         sample_type: SAMPLE_TYPE,
         flags: FLAG_EXCLUDE_HYPERVISOR
+            | FLAG_EXCLUDE_IDLE
             | FLAG_FREQUENCY
             | FLAG_EXCLUDE_CALLCHAIN_USER
             | if kernel { 0 } else { FLAG_EXCLUDE_KERNEL },
@@ -77,7 +94,7 @@ pub fn open(thread: i32, hz: u64, kernel: bool, stack_bytes: u32) -> io::Result<
     };
     // SAFETY: the structure is valid during the call, has the size that it states, and the kernel only reads it.
     let opened =
-        unsafe { libc::syscall(libc::SYS_perf_event_open, &raw const attributes, thread, -1, -1, OPEN_CLOEXEC) };
+        unsafe { libc::syscall(libc::SYS_perf_event_open, &raw const attributes, thread, core, -1, OPEN_CLOEXEC) };
     let descriptor = RawFd::try_from(opened).unwrap_or(-1);
     if descriptor < 0 {
         return Err(io::Error::last_os_error());

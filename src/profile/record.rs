@@ -28,6 +28,8 @@ pub enum Record<'a> {
 /// A thread at one moment.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Sample<'a> {
+    /// The thread: its number in the PID namespace of the one that opened the event.
+    pub thread: i32,
     /// Addresses, and marks, of the chain of calls in the kernel.
     chain: &'a [[u8; 8]],
     /// The registers of [`REGISTERS`], in the order of their bits; `None` for a thread of the kernel.
@@ -72,7 +74,8 @@ pub fn parse(kind: u32, content: &[u8]) -> Option<Record<'_>> {
 
 fn sample<'a>(reader: &mut Reader<'a>) -> Option<Sample<'a>> {
     let _address = reader.number()?;
-    let _process_and_thread = reader.number()?;
+    let &[_, _, _, _, a, b, c, d] = reader.bytes(8)? else { return None };
+    let thread = i32::from_ne_bytes([a, b, c, d]);
     let frames = usize::try_from(reader.number()?).ok()?;
     let (chain, _) = reader.bytes(frames.checked_mul(8)?)?.as_chunks();
     // The ABI of the registers; 0: there are none.
@@ -87,11 +90,11 @@ fn sample<'a>(reader: &mut Reader<'a>) -> Option<Sample<'a>> {
     };
     let length = usize::try_from(reader.number()?).ok()?;
     if length == 0 {
-        return Some(Sample { chain, registers, stack: &[] });
+        return Some(Sample { thread, chain, registers, stack: &[] });
     }
     let stack = reader.bytes(length)?;
     let used = usize::try_from(reader.number()?).ok()?;
-    Some(Sample { chain, registers, stack: stack.get(..used).unwrap_or(stack) })
+    Some(Sample { thread, chain, registers, stack: stack.get(..used).unwrap_or(stack) })
 }
 
 #[cfg(test)]
@@ -107,8 +110,10 @@ mod tests {
     fn a_sample_is_read_with_its_stack() {
         let registers: Vec<u64> = (1..=REGISTERS_COUNT as u64).collect();
         let chain = [u64::MAX - 127, 0xffff_ffff_8000_0010, 0xffff_ffff_8000_0020];
-        let content = record(&[&[7, 8, 3], &chain, &[2], &registers, &[32, 1, 2, 3, 4, 16]]);
+        let process_and_thread = u64::from_ne_bytes([8, 0, 0, 0, 9, 0, 0, 0]);
+        let content = record(&[&[7, process_and_thread, 3], &chain, &[2], &registers, &[32, 1, 2, 3, 4, 16]]);
         let Some(Record::Sample(sample)) = parse(SAMPLE, &content) else { panic!("no sample") };
+        assert_eq!(sample.thread, 9);
         assert_eq!(sample.kernel().collect::<Vec<_>>(), [0xffff_ffff_8000_0010, 0xffff_ffff_8000_0020]);
         assert_eq!(sample.registers.map(|registers| registers.to_vec()), Some(registers));
         assert_eq!(sample.stack, record(&[&[1, 2]]));

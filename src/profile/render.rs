@@ -67,7 +67,7 @@ fn name(samples: &Samples, modules: &Modules) -> Named {
                 names
             }));
         }
-        names.extend(samples.threads.get(stack.thread).cloned());
+        names.extend(samples.threads.get(stack.thread).map(|thread| thread.name.clone()));
         names.reverse();
         *named.entry(names).or_default() += count;
     }

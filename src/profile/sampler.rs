@@ -2,13 +2,14 @@
 
 use super::{
     modules::Modules,
-    perf::{self, Ring},
+    perf::{self, Ring, Target},
     record::{Record, parse},
     request::ProfileRequest,
 };
 use crate::limits;
 use foldhash::fast::RandomState;
 use hashbrown::{HashTable, hash_table::Entry};
+use host::sched;
 use std::{
     fs::{self, File},
     hash::BuildHasher,
@@ -33,8 +34,8 @@ pub struct Stack {
 /// The samples of one profile.
 #[derive(Debug, Default)]
 pub struct Samples {
-    /// Names of the threads.
-    pub threads: Vec<String>,
+    /// The threads, by rising numbers.
+    pub threads: Vec<Thread>,
     /// The count of each stack.
     pub stacks: HashTable<(Stack, u64)>,
     /// Samples in all.
@@ -56,15 +57,15 @@ pub struct Samples {
 /// No thread has this name, or the kernel does not permit to sample any.
 pub fn sample(request: &ProfileRequest, modules: &mut Modules, stop: &AtomicBool) -> io::Result<Samples> {
     let begun = Instant::now();
-    let (mut samples, mut threads, ring_bytes) = open(request)?;
+    let (mut samples, mut events, ring_bytes) = open(request)?;
     let mut addresses = Vec::new();
     while begun.elapsed() < request.length && !stop.load(Ordering::Relaxed) {
         let left = request.length.saturating_sub(begun.elapsed());
-        let deepest = threads.iter().map(|thread| thread.stack_bytes).max().unwrap_or(limits::PROFILE_STACK_BYTES);
+        let deepest = events.iter().map(|event| event.stack_bytes).max().unwrap_or(limits::PROFILE_STACK_BYTES);
         thread::sleep(left.min(fetch_interval(request.hz, ring_bytes, deepest)));
-        for (index, thread) in threads.iter_mut().enumerate() {
-            thread.fetch(index, modules, &mut addresses, &mut samples);
-            thread.adapt(request.hz, samples.kernel, ring_bytes);
+        for event in &mut events {
+            event.fetch(modules, &mut addresses, &mut samples);
+            event.adapt(request.hz, samples.kernel, ring_bytes);
         }
     }
     samples.took = begun.elapsed();
@@ -72,6 +73,12 @@ pub fn sample(request: &ProfileRequest, modules: &mut Modules, stop: &AtomicBool
 }
 
 impl Samples {
+    /// Index of a thread, if an event on `target` is to report it.
+    fn index(&self, thread: i32, target: Target) -> Option<usize> {
+        let index = self.threads.binary_search_by_key(&thread, |thread| thread.number).ok()?;
+        (self.threads[index].target == target).then_some(index)
+    }
+
     /// Counts a stack: which of the threads, and its addresses, of which the first `kernel` are of the kernel. Nothing
     /// is allocated for one that is known.
     fn add(&mut self, thread: usize, kernel: usize, addresses: &[u64]) {
@@ -96,22 +103,34 @@ impl Samples {
 
 /// A thread that is sampled.
 #[derive(Debug)]
-struct Thread {
+pub struct Thread {
     number: i32,
-    /// The ring with its samples, and the event, which makes them for as long as it is open.
-    event: (Ring, File),
-    /// Bytes that are copied of its stack.
+    /// The name.
+    pub name: String,
+    /// The subject of the event that reports it.
+    target: Target,
+}
+
+/// An open event, with the state of what comes from it.
+#[derive(Debug)]
+struct Event {
+    target: Target,
+    /// The ring with its samples, and the descriptor: they are made for as long as it is open.
+    open: (Ring, File),
+    /// Bytes that are copied of each stack.
     stack_bytes: u32,
     /// Samples that were truncated since it is so many.
     truncated: u32,
 }
 
-impl Thread {
-    /// Counts the samples that have come. `index` is that of the thread; `addresses` is scratch memory.
-    fn fetch(&mut self, index: usize, modules: &mut Modules, addresses: &mut Vec<u64>, samples: &mut Samples) {
-        let Self { event: (ring, _), stack_bytes, truncated, .. } = self;
+impl Event {
+    /// Counts the samples that have come. Those of threads that are not wanted, of other programs on a core for
+    /// example, are passed over. `addresses` is scratch memory.
+    fn fetch(&mut self, modules: &mut Modules, addresses: &mut Vec<u64>, samples: &mut Samples) {
+        let Self { target, open: (ring, _), stack_bytes, truncated } = self;
         ring.drain(|kind, content| match parse(kind, content) {
             Some(Record::Sample(sample)) => {
+                let Some(index) = samples.index(sample.thread, *target) else { return };
                 addresses.clear();
                 addresses.extend(sample.kernel().take(limits::PROFILE_FRAMES_MAX));
                 let kernel = addresses.len();
@@ -126,7 +145,7 @@ impl Thread {
         });
     }
 
-    /// Has more of the stack copied from now on, if what is copied was too little for some samples.
+    /// Has more of the stacks copied from now on, if what is copied was too little for some samples.
     fn adapt(&mut self, hz: u64, kernel: bool, ring_bytes: usize) {
         if self.truncated < limits::PROFILE_TRUNCATED_SAMPLES_MAX || self.stack_bytes >= limits::PROFILE_STACK_BYTES_MAX
         {
@@ -135,16 +154,16 @@ impl Thread {
         self.truncated = 0;
         let stack_bytes = self.stack_bytes + limits::PROFILE_STACK_BYTES_STEP;
         // It may have ended meanwhile, or no more memory may be locked: then it is sampled as before.
-        let opened = perf::open(self.number, hz, kernel, stack_bytes);
-        if let Ok(event) = opened.and_then(|event| Ok((Ring::map(&event, ring_bytes)?, event))) {
-            (self.event, self.stack_bytes) = (event, stack_bytes);
+        let opened = perf::open(self.target, hz, kernel, stack_bytes);
+        if let Ok(open) = opened.and_then(|file| Ok((Ring::map(&file, ring_bytes)?, file))) {
+            (self.open, self.stack_bytes) = (open, stack_bytes);
         }
     }
 }
 
-/// Bytes of the ring of each thread: as much as there are for so many of them.
-fn ring_bytes(threads: usize) -> usize {
-    let each = limits::PROFILE_RINGS_BYTES / threads.max(1);
+/// Bytes of the ring of each event: as much as there are for so many of them.
+fn ring_bytes(events: usize) -> usize {
+    let each = limits::PROFILE_RINGS_BYTES / events.max(1);
     let power = 1 << each.max(1).ilog2();
     power.clamp(limits::PROFILE_RING_BYTES_MIN, limits::PROFILE_RING_BYTES_MAX)
 }
@@ -157,36 +176,30 @@ fn fetch_interval(hz: u64, ring_bytes: usize, stack_bytes: u32) -> Duration {
         .clamp(limits::PROFILE_FETCH_INTERVAL_MIN, limits::PROFILE_FETCH_INTERVAL_MAX)
 }
 
-/// Opens an event on each thread that is wanted. Returns them with the bytes of each ring.
-fn open(request: &ProfileRequest) -> io::Result<(Samples, Vec<Thread>, usize)> {
+/// Opens the events that report the threads that are wanted. Returns them with the bytes of each ring.
+///
+/// A thread that is pinned to a core is sampled with that core, where this is permitted: the kernel stops and starts
+/// the clock of a thread's event at each switch of threads, which on a virtual machine takes 16 us. A core's clock goes
+/// on.
+fn open(request: &ProfileRequest) -> io::Result<(Samples, Vec<Event>, usize)> {
     let mut samples = Samples { kernel: true, ..Samples::default() };
-    let mut opened = Vec::new();
+    let mut opened: Vec<(Target, File)> = Vec::new();
     let mut failure = io::Error::new(io::ErrorKind::NotFound, "no thread has this name");
-    let stack_bytes = limits::PROFILE_STACK_BYTES;
     for (number, name) in threads()? {
         if !request.takes(&name) {
             continue;
         }
-        let mut event = perf::open(number, request.hz, samples.kernel, stack_bytes);
-        if samples.kernel && event.is_err() {
-            // perf_event_paranoid is 2: the kernel's own functions are not shown.
-            event = perf::open(number, request.hz, false, stack_bytes);
-            samples.kernel &= event.is_err();
-        }
-        match event {
-            Ok(event) => {
-                samples.threads.push(name);
-                opened.push((number, event));
-            }
+        match open_one(number, request.hz, &mut samples.kernel, &mut opened) {
+            Ok(target) => samples.threads.push(Thread { number, name, target }),
             // It may have ended meanwhile, or be one of the kernel's.
             Err(error) => failure = error,
         }
     }
     let mut bytes = ring_bytes(opened.len());
-    // Smaller rings where memory that may be locked is short, down to a bound, at which the first threads have them.
+    // Smaller rings where memory that may be locked is short, down to a bound, at which the first events have them.
     // They are as long as each other, as the shortest says how often all are looked at.
     let rings = loop {
-        let map = |(_, event): &(i32, File)| Ring::map(event, bytes).map_err(|error| failure = error).ok();
+        let map = |(_, file): &(Target, File)| Ring::map(file, bytes).map_err(|error| failure = error).ok();
         let rings: Vec<Ring> = opened.iter().map_while(map).collect();
         if rings.len() == opened.len() || bytes <= limits::PROFILE_RING_BYTES_MIN {
             break rings;
@@ -196,13 +209,36 @@ fn open(request: &ProfileRequest) -> io::Result<(Samples, Vec<Thread>, usize)> {
     if rings.is_empty() {
         return Err(failure);
     }
-    let threads = opened.into_iter().zip(rings).map(|((number, event), ring)| Thread {
-        number,
-        event: (ring, event),
-        stack_bytes,
+    let events = opened.into_iter().zip(rings).map(|((target, file), ring)| Event {
+        target,
+        open: (ring, file),
+        stack_bytes: limits::PROFILE_STACK_BYTES,
         truncated: 0,
     });
-    Ok((samples, threads.collect(), bytes))
+    Ok((samples, events.collect(), bytes))
+}
+
+/// Has the thread sampled by an event of `opened`, or by a new one: that of its core or its own. `kernel` becomes false
+/// where the kernel's own functions are not shown (perf_event_paranoid is 2).
+fn open_one(thread: i32, hz: u64, kernel: &mut bool, opened: &mut Vec<(Target, File)>) -> io::Result<Target> {
+    let stack_bytes = limits::PROFILE_STACK_BYTES;
+    if let Some(target) = sched::pinned_core(thread).map(Target::Core) {
+        if opened.iter().any(|&(own, _)| own == target) {
+            return Ok(target);
+        }
+        if let Ok(file) = perf::open(target, hz, true, stack_bytes) {
+            opened.push((target, file));
+            return Ok(target);
+        }
+    }
+    let target = Target::Thread(thread);
+    let mut file = perf::open(target, hz, *kernel, stack_bytes);
+    if *kernel && file.is_err() {
+        file = perf::open(target, hz, false, stack_bytes);
+        *kernel &= file.is_err();
+    }
+    opened.push((target, file?));
+    Ok(target)
 }
 
 /// The threads of this process: number and name.
@@ -240,6 +276,20 @@ mod tests {
         samples.add(0, 1, &[1, 2]);
         assert_eq!((samples.stacks.len(), samples.lost), (limits::PROFILE_STACKS_MAX, 5));
         assert_eq!(samples.count, 8 + limits::PROFILE_STACKS_MAX as u64 - 5);
+    }
+
+    #[test]
+    fn threads_are_reported_by_one_event_alone() {
+        let thread = |number, target| Thread { number, name: String::new(), target };
+        let threads = vec![thread(3, Target::Core(1)), thread(5, Target::Thread(5)), thread(8, Target::Core(1))];
+        let samples = Samples { threads, ..Samples::default() };
+        assert_eq!(samples.index(8, Target::Core(1)), Some(2));
+        assert_eq!(samples.index(5, Target::Thread(5)), Some(1));
+        // The core sees it, too, but it has its own event; another core; another program.
+        for (number, target) in [(5, Target::Core(1)), (8, Target::Core(0)), (4, Target::Core(1)), (0, Target::Core(1))]
+        {
+            assert_eq!(samples.index(number, target), None, "{number} {target:?}");
+        }
     }
 
     #[test]

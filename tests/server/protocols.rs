@@ -179,6 +179,40 @@ fn sorted(line: &str) -> serde_json::Value {
     serde_json::from_str(line).unwrap()
 }
 
+/// The tags `le` and `quantile` are those of a histogram and a summary in each protocol that can send them.
+fn a_bound_has_one_spelling_in_every_protocol(driver: Driver) {
+    let mut server = with_driver(driver).start();
+    let mut client = server.connect();
+    let attribute = |key: &str, value: &str| format!(r#"{{"key":"{key}","value":{{"stringValue":"{value}"}}}}"#);
+    let point = format!(r#"{{"asInt":"1","attributes":[{}]}}"#, attribute("quantile", "5e-1"));
+    let metric = format!(r#"{{"name":"b","gauge":{{"dataPoints":[{point}]}}}}"#);
+    let resource = format!(r#"{{"attributes":[{}]}}"#, attribute("le", "1"));
+    let scopes = format!(r#"[{{"metrics":[{metric}]}}]"#);
+    let otlp = format!(r#"{{"resourceMetrics":[{{"resource":{resource},"scopeMetrics":{scopes}}}]}}"#);
+    let datadog = r#"{"series":[{"metric":"b","points":[[1790000000,1]],"tags":["quantile:.5","le:1.00"]}]}"#;
+    for request in [
+        remote_write_1(&[series_1(&[("__name__", "b"), ("le", "1"), ("quantile", "0.50")], 1.0)]),
+        post_to("/write", "", "b,le=1,quantile=.5 value=1"),
+        post_to("/write", "", "b,quantile=0.50,l\\e=2,le=1e0 value=1"),
+        post_to("/v1/metrics", JSON, otlp),
+        post_to("/api/v1/import/prometheus", "", "b{le=\"1\",quantile=\"0.50\"} 1\n"),
+        post_to("/metrics/job/j/le/1/quantile/0.50", "", "b{le=\"2\"} 1\n"),
+        post_to("/api/v1/series", JSON, datadog),
+    ] {
+        // The second time, its series is in the cache.
+        for _ in 0..2 {
+            assert!(matches!(client.request(&request).status, 200..300), "{}", String::from_utf8_lossy(&request));
+        }
+    }
+    server.stop();
+    let lines = crate::log::lines(&server.directory);
+    assert_eq!(lines.len(), 14);
+    for line in lines {
+        let tags = &sorted(&line)["tags"];
+        assert_eq!([&tags["le"], &tags["quantile"]], ["1.0", "0.5"], "{line}");
+    }
+}
+
 /// Checks that the accounts of each protocol close, and returns the statistics.
 fn closed(server: &Server) -> serde_json::Value {
     let stats = until("no batch is pending", || {
@@ -579,6 +613,7 @@ on_both_drivers!(
     remote_write_is_judged_as_by_the_conformance_suite,
     a_client_over_its_rate_gets_what_its_agent_retries,
     companion_routes_of_agents_respond,
+    a_bound_has_one_spelling_in_every_protocol,
     keys_are_found_where_each_protocol_puts_them,
     a_header_field_can_name_the_client,
     a_wrong_unit_is_counted_and_warned_of,

@@ -18,6 +18,7 @@ mod spelling;
 pub(super) use spelling::{is_plain, spell};
 
 use super::encode::{BEFORE_NAME, BEFORE_VALUE, LINE_END};
+use super::protocol::bucket::{BoundText, normalise_bound};
 use super::timestamp::{self, TIMESTAMP_BYTES, TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN};
 use super::value_text::ValueText;
 use super::{BEFORE_TIMESTAMP, Bounds, Kind};
@@ -162,6 +163,8 @@ impl std::error::Error for DecodeError {}
 
 /// The name and tags that the samples of a series share, spelled as the log has them. One is used for all series of all
 /// bodies of a core.
+///
+/// The values of the tags `le` and `quantile` have [one spelling](normalise_bound), whatever the protocol.
 #[derive(Debug)]
 pub struct Series {
     bounds: Bounds,
@@ -323,8 +326,27 @@ impl Series {
         Ok(())
     }
 
+    /// Appends the tag `key`, which is new, with a bound as its value.
+    ///
+    /// # Errors
+    /// As [`push_unique_tag`](Self::push_unique_tag).
+    #[inline]
+    pub fn push_bound(&mut self, key: &[u8], bound: f64) -> Result<(), Reject> {
+        self.append_spelled(key, BoundText::new(bound).as_bytes())
+    }
+
     #[inline]
     fn append_tag(&mut self, key: &[u8], value: &[u8]) -> Result<(), Reject> {
+        if is_bound(key) { self.append_bound(key, value) } else { self.append_spelled(key, value) }
+    }
+
+    #[inline(never)]
+    fn append_bound(&mut self, key: &[u8], value: &[u8]) -> Result<(), Reject> {
+        self.append_spelled(key, normalise_bound(value, &mut BoundText::default()))
+    }
+
+    #[inline]
+    fn append_spelled(&mut self, key: &[u8], value: &[u8]) -> Result<(), Reject> {
         if self.spans.len() == self.bounds.tags_limit
             || key.len().max(value.len()) > self.bounds.tag_bytes_limit
             || self.tags.len() + key.len() + value.len() > SERIES_BYTES_MAX
@@ -375,6 +397,9 @@ impl Series {
         let Some(span) = self.spans.get(index).copied() else { return false };
         let start = span.key_end + BETWEEN.len();
         let bytes = span.value_end - start;
+        let mut bound = BoundText::default();
+        let is_bound = is_bound(&self.tags[span.key..span.key_end]);
+        let value = if is_bound { normalise_bound(value, &mut bound) } else { value };
         // With what follows them: each of the tags behind it keeps to the bound if all of them do together.
         if value.len() > self.bounds.tag_bytes_limit || self.tags.len() - bytes + value.len() > SERIES_BYTES_MAX {
             return false;
@@ -416,6 +441,12 @@ impl Series {
         self.reset_name_to(mark);
         self.keep_tags(mark.tags);
     }
+}
+
+/// True for the keys of the tags whose values are bounds.
+#[inline]
+fn is_bound(key: &[u8]) -> bool {
+    matches!(key, b"le" | b"quantile")
 }
 
 /// Between a key and its value.

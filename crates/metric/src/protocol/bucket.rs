@@ -267,7 +267,7 @@ impl<'h, 'out> ClassicHistogram<'h, 'out> {
 
     fn line(&mut self, bound: f64, cumulative: Value<'static>) -> Result<(), DecodeError> {
         // Tried with a text that is as long as any.
-        let _ = self.series.push_unique_tag(b"le", BoundText::new(bound).as_bytes());
+        let _ = self.series.push_bound(b"le", bound);
         let pushed = self.sink.push(self.series, Kind::Histogram, cumulative, self.timestamp_ms, self.at);
         self.series.reset_to(self.bucket);
         pushed

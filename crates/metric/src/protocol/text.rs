@@ -28,7 +28,6 @@
 
 use memchr::{memchr, memchr2};
 
-use super::bucket::{BoundText, normalise_bound};
 use super::span::shared_bytes;
 use crate::cursor::Cursor;
 use crate::limits::{TEXT_KEPT_BYTES_MAX, TEXT_PLACES_MAX};
@@ -396,12 +395,8 @@ impl Text {
     /// Gives the label at the place `index` the value at these offsets of `line`.
     #[inline]
     fn replace_value(&mut self, line: &[u8], index: usize, start: usize, end: usize) -> bool {
-        let Some(&(place, mark)) = self.before.places.get(index) else { return false };
-        let (key, value) = (line[place..start - 2].trim_ascii(), &line[start..end]);
-        if key == b"le" || key == b"quantile" {
-            return self.series.replace_value(mark.tags(), normalise_bound(value, &mut BoundText::default()));
-        }
-        self.series.replace_value(mark.tags(), value)
+        let Some(&(_, mark)) = self.before.places.get(index) else { return false };
+        self.series.replace_value(mark.tags(), &line[start..end])
     }
 
     /// Reads labels behind their opening brace, and the name if it is among them.
@@ -439,9 +434,6 @@ impl Text {
         }
         if value.is_empty() || options.labels.iter().any(|(fixed, _)| fixed == key) {
             return Ok(());
-        }
-        if key == b"le" || key == b"quantile" {
-            return self.series.push_tag(key, normalise_bound(value, &mut BoundText::default()));
         }
         self.series.push_tag(key, value)
     }

@@ -45,6 +45,30 @@ fn the_last_value_of_a_tag_counts() {
 }
 
 #[test]
+fn a_bound_has_one_spelling_however_its_tag_is_set() {
+    let spelled = |set: &dyn Fn(&mut Series)| {
+        let mut series = Series::new(Bounds::default());
+        set(&mut series);
+        String::from_utf8(series.tags.to_vec()).unwrap()
+    };
+    for (key, from, to) in [("le", "1", "1.0"), ("quantile", "0.50", "0.5"), ("le", "x\"", "x\\\""), ("lE", "1", "1")] {
+        let (key, value) = (key.as_bytes(), from.as_bytes());
+        let expected = format!(r#""{}":"{to}""#, String::from_utf8_lossy(key));
+        assert_eq!(spelled(&|series| series.push_tag(key, value).unwrap()), expected);
+        assert_eq!(spelled(&|series| series.push_unique_tag(key, value).unwrap()), expected);
+        assert_eq!(spelled(&|series| series.set_tag(key, value).unwrap()), expected);
+        assert_eq!(spelled(&|series| assert_eq!(series.push_tag_over(key, value), Ok(None))), expected);
+    }
+    let replaced = spelled(&|series| {
+        series.push_tag(b"le", b"0.5").unwrap();
+        series.push_tag(b"z", b"1").unwrap();
+        assert!(series.replace_value(0, b"1e6") && series.replace_value(1, b"1e6"));
+    });
+    assert_eq!(replaced, r#""le":"1e+06","z":"1e6""#);
+    assert_eq!(spelled(&|series| series.push_bound(b"le", f64::INFINITY).unwrap()), r#""le":"+Inf""#);
+}
+
+#[test]
 fn a_mark_takes_the_suffix_and_the_bucket_back() {
     let (lines, _) = lines(|sink, series| {
         series.push_name(b"m").unwrap();

@@ -1,7 +1,7 @@
 //! Histograms and summaries as lines: all checks first, so that a point is stored whole or not at all.
 
 use super::writer::{HistogramHead, PointError};
-use crate::protocol::bucket::{BoundText, ClassicHistogram, exponential_bound};
+use crate::protocol::bucket::{ClassicHistogram, exponential_bound};
 use crate::{Kind, LineSink, Reject, Series, Value};
 
 /// The series of a point and where its lines go.
@@ -106,7 +106,7 @@ impl<'t, 'out> Target<'t, 'out> {
         series.push_tag(b"quantile", b"2.2250738585072014e-308")?;
         series.reset_to(base);
         for &(quantile, at_quantile) in quantiles {
-            series.push_unique_tag(b"quantile", BoundText::new(quantile).as_bytes())?;
+            series.push_bound(b"quantile", quantile)?;
             sink.push(series, Kind::Summary, value(Value::Float(at_quantile)), timestamp_ms, at)?;
             series.reset_to(base);
         }

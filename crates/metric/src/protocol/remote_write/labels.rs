@@ -5,7 +5,6 @@
 //! bytes on the wire is compared as a whole and not read. Where only the value of a label differs, it is replaced
 //! there. All else is spelled anew, and what comes out is the same as if all was.
 
-use super::super::bucket::{BoundText, normalise_bound};
 use super::super::span::{Span, shared_bytes};
 use crate::{Bounds, Reject, Series};
 
@@ -214,9 +213,6 @@ impl Labels {
                 series.clear_name();
                 return series.push_name(value).is_ok();
             }
-            if is_bound(label.name.of(body)) {
-                return series.replace_value(tag_of(index), normalise_bound(value, &mut BoundText::default()));
-            }
             series.replace_value(tag_of(index), value)
         }) && self.labels[self.kept..].iter().all(|label| push(label, body, series).is_ok())
     }
@@ -240,20 +236,8 @@ impl Labels {
     }
 }
 
-/// True for the names of the labels whose values are numbers.
-#[inline]
-fn is_bound(name: &[u8]) -> bool {
-    matches!(name, b"le" | b"quantile")
-}
-
 #[inline]
 fn push(label: &Label, body: &[u8], series: &mut Series) -> Result<(), Reject> {
     let (name, value) = (label.name.of(body), label.value.of(body));
-    if label.is_name {
-        series.push_name(value)
-    } else if is_bound(name) {
-        series.push_unique_tag(name, normalise_bound(value, &mut BoundText::default()))
-    } else {
-        series.push_unique_tag(name, value)
-    }
+    if label.is_name { series.push_name(value) } else { series.push_unique_tag(name, value) }
 }

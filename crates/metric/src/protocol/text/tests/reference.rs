@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use regex::bytes::{Captures, Regex};
 
 use super::*;
+use crate::protocol::bucket::{BoundText, normalise_bound};
 
 const NAME: &str = "[a-zA-Z_:][a-zA-Z0-9_:]*";
 const QUOTED: &str = r#""(?:[^"\\]|\\.)*""#;

@@ -546,8 +546,9 @@ impl http1::Service for Service {
     fn admit(&mut self, head: &Head<'_>, rules: &mut Rules, burst: &mut Burst) -> Result<AdmittedRequest, HttpError> {
         self.identify(head, burst.caller);
         let dialect = dialect_of(head);
-        if let Some(dialect) = dialect.filter(|dialect| !dialect.has_default_rules()) {
-            *rules = dialect.rules(&self.shared.config);
+        let form = dialect.or_else(|| Companion::form_of(head.path));
+        if let Some(form) = form.filter(|form| !form.has_default_rules()) {
+            *rules = form.rules(&self.shared.config);
         }
         self.route(head, dialect, burst).inspect_err(|&error| self.refuse(error, self.admitted_client()))
     }

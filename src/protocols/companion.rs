@@ -1,8 +1,10 @@
 //! Requests that agents make beside sending metrics: they probe whether the server is there, and have databases
 //! created.
 
+use super::dialect::{self, Dialect};
 use super::route::is_gateway;
 use http1::{Head, HttpError, Method, Responder, Served, Status, parameters};
+use metric::protocol::text::group_labels;
 
 /// A request with a fixed response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +30,8 @@ impl Companion {
     /// The companion that a request is, by its path; `None` for any other.
     ///
     /// # Errors
-    /// A method that the path does not take.
+    /// A method that the path does not take, a path of a push gateway that names no group, or data of Datadog's agents
+    /// that are not stored.
     pub fn of(head: &Head<'_>) -> Option<Result<Self, HttpError>> {
         let companion = match head.path {
             "/" => Self::Root,
@@ -36,7 +39,11 @@ impl Companion {
             "/api/v1/validate" => Self::DatadogValidate,
             "/query" => return Self::of_statement(head.query).map(Ok),
             path if is_gateway(path) && head.method == Method::Other("DELETE") => {
-                return Some(Ok(Self::GatewayDelete));
+                // A group that cannot be pushed cannot be deleted.
+                return Some(group_labels(path).map(|_| Self::GatewayDelete).map_err(HttpError::BadRequest));
+            }
+            path if is_unstored_data(path) && head.method == Method::Post => {
+                return Some(Err(HttpError::BadRequest("only series are stored of what Datadog's agents send")));
             }
             _ => return None,
         };
@@ -44,6 +51,13 @@ impl Companion {
             Method::Get | Method::Head => Ok(companion),
             Method::Post | Method::Other(_) => Err(HttpError::MethodNotAllowed { allow: "GET, HEAD" }),
         })
+    }
+
+    /// The row of the table of protocols by which requests to a path that takes no metrics are refused, if its clients
+    /// read errors in the form of their protocol.
+    #[must_use]
+    pub fn form_of(path: &str) -> Option<&'static Dialect> {
+        (path == "/api/v1/validate" || is_unstored_data(path)).then_some(&dialect::DATADOG)
     }
 
     /// The companion that a request to `/query` is, by its parameters: InfluxDB's statements are in `q`, which queries
@@ -92,6 +106,25 @@ impl Companion {
             Self::InfluxUnknownStatement => Status::BadRequest,
         }
     }
+}
+
+/// Returns whether what Datadog's agents and clients send to this path is not stored: checks, events, sketches and
+/// metadata. An agent sends what gets a 404 again for ever, and its series wait behind it in one queue; it drops what
+/// gets a 400.
+fn is_unstored_data(path: &str) -> bool {
+    matches!(
+        path,
+        "/intake/"
+            | "/api/v1/check_run"
+            | "/api/v1/distribution_points"
+            | "/api/v1/events"
+            | "/api/v1/metadata"
+            | "/api/v1/sketches"
+            | "/api/v2/events"
+            | "/api/v2/host_metadata"
+            | "/api/v2/service_checks"
+            | "/api/beta/sketches"
+    )
 }
 
 const ROOT: &[u8] = b"MetricsStream takes metrics at POST /metrics and from agents; see /stats, /metrics and /query.\n";

@@ -421,7 +421,14 @@ fn companion_routes_of_agents_respond(driver: Driver) {
     assert_eq!(client.request(&get("/api/v1/validate?api_key=x")).json()["valid"], true);
     assert_eq!(client.request(&get("/")).status, 200);
     assert_eq!(client.request(&request("DELETE", "/metrics/job/x", "")).status, 202);
+    let no_group = client.request(&request("DELETE", "/metrics/job/x/instance", ""));
+    assert_eq!((no_group.status, no_group.text()), (400, "a grouping label has no value\n"));
     assert_eq!(client.request(&post_to("/ping", "", "")).status, 405);
+    // An agent of Datadog drops what gets a 400 and sends again what gets a 404.
+    for path in ["/intake/?api_key=x", "/api/v1/check_run", "/api/v2/events", "/api/beta/sketches"] {
+        let response = client.request(&post_to(path, "Content-Encoding: deflate\r\n", "no deflate"));
+        assert_eq!((response.status, response.json()["errors"].is_array()), (400, true), "{path}: {response:?}");
+    }
 }
 
 fn keys_are_found_where_each_protocol_puts_them(driver: Driver) {

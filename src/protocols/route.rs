@@ -75,6 +75,7 @@ impl Payload {
 }
 
 const PROTOBUF: &str = "application/x-protobuf";
+const JSON: &str = "application/json";
 
 /// True for the paths of a push gateway: `/metrics/job/…` and `/metrics/job@base64/…`.
 #[must_use]
@@ -90,7 +91,7 @@ pub fn dialect_of(head: &Head<'_>) -> Option<&'static Dialect> {
         "/api/v1/write" => &dialect::REMOTE_WRITE,
         "/write" => &dialect::INFLUX_1,
         "/api/v2/write" => &dialect::INFLUX_2,
-        "/v1/metrics" if media_type(head) == "application/json" => &dialect::OTLP_JSON,
+        "/v1/metrics" if has_media_type(head, JSON) => &dialect::OTLP_JSON,
         "/v1/metrics" => &dialect::OTLP_PROTOBUF,
         "/api/v1/import/prometheus" => &dialect::IMPORT,
         "/collectd" => &dialect::COLLECTD,
@@ -119,17 +120,17 @@ pub fn payload_of(head: &Head<'_>, dialect: &'static Dialect, config: &Config) -
         "/api/v1/write" => remote_write(head)?,
         "/write" => influx(head, config, false)?,
         "/api/v2/write" => influx(head, config, true)?,
-        "/v1/metrics" => match media_type(head) {
-            "application/json" => Payload::OtlpJson,
-            PROTOBUF => Payload::OtlpProtobuf,
-            _ => return Err(HttpError::MediaType("expected application/x-protobuf or application/json")),
-        },
+        "/v1/metrics" if has_media_type(head, JSON) => Payload::OtlpJson,
+        "/v1/metrics" if has_media_type(head, PROTOBUF) => Payload::OtlpProtobuf,
+        "/v1/metrics" => {
+            return Err(HttpError::MediaType("expected application/x-protobuf or application/json"));
+        }
         "/api/v1/import/prometheus" => {
             Payload::Text { format: text_format(head)?, labels: Box::default(), is_pushed: false }
         }
         "/collectd" => Payload::Collectd,
         "/api/v1/series" => Payload::Datadog1,
-        "/api/v2/series" if media_type(head) == PROTOBUF => Payload::Datadog2Protobuf,
+        "/api/v2/series" if has_media_type(head, PROTOBUF) => Payload::Datadog2Protobuf,
         "/api/v2/series" => Payload::Datadog2,
         path => {
             let labels = text::group_labels(path).map_err(HttpError::BadRequest)?.into();
@@ -138,11 +139,12 @@ pub fn payload_of(head: &Head<'_>, dialect: &'static Dialect, config: &Config) -
     })
 }
 
-/// The media type of the body, without its parameters; empty if there is none or it is not ASCII.
-fn media_type<'a>(head: &Head<'a>) -> &'a str {
-    media_type_and_parameters(head).0
+/// True if the body has this media type, whatever its parameters. Case means nothing in it (RFC 9110, 8.3.1).
+fn has_media_type(head: &Head<'_>, media_type: &str) -> bool {
+    media_type_and_parameters(head).0.eq_ignore_ascii_case(media_type)
 }
 
+/// The media type is empty if there is none or it is not ASCII.
 fn media_type_and_parameters<'a>(head: &Head<'a>) -> (&'a str, impl Iterator<Item = &'a str>) {
     let value = head.content_type.and_then(|value| str::from_utf8(value).ok()).unwrap_or_default();
     let mut parts = value.split(';').map(str::trim);
@@ -198,12 +200,12 @@ fn influx(head: &Head<'_>, config: &Config, is_v2: bool) -> Result<Payload, Http
 }
 
 fn text_format(head: &Head<'_>) -> Result<text::Format, HttpError> {
-    match media_type(head) {
-        "application/openmetrics-text" => Ok(text::Format::OpenMetrics),
-        "application/vnd.google.protobuf" => {
-            Err(HttpError::MediaType("expected the text format, text/plain or application/openmetrics-text"))
-        }
+    if has_media_type(head, "application/openmetrics-text") {
+        Ok(text::Format::OpenMetrics)
+    } else if has_media_type(head, "application/vnd.google.protobuf") {
+        Err(HttpError::MediaType("expected the text format, text/plain or application/openmetrics-text"))
+    } else {
         // curl's default, and what VictoriaMetrics' tools send, name no format.
-        _ => Ok(text::Format::Prometheus),
+        Ok(text::Format::Prometheus)
     }
 }

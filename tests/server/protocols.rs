@@ -213,6 +213,30 @@ fn a_bound_has_one_spelling_in_every_protocol(driver: Driver) {
     }
 }
 
+/// Case means nothing in a media type, and its parameters nothing to the protocols that have none.
+fn media_types_are_compared_without_case(driver: Driver) {
+    let mut server = with_driver(driver).start();
+    let mut client = server.connect();
+    let series = [field(2, b"d"), field(4, &[double(1, 5.0), integer(2, STAMP_MS / 1000)].concat())].concat();
+    let open_metrics = "# TYPE t counter\nt_total 4 1790000000.123\n# EOF\n";
+    for (path, media_type, body) in [
+        ("/v1/metrics", "Application/JSON; charset=utf-8", OTLP_JSON.as_bytes().to_vec()),
+        ("/v1/metrics", "APPLICATION/X-PROTOBUF", otlp_gauge("a.b")),
+        ("/api/v2/series", "Application/X-Protobuf", field(1, &series)),
+        ("/api/v1/import/prometheus", "Application/OpenMetrics-Text; version=1.0.0", open_metrics.into()),
+    ] {
+        let response = client.request(&post_to(path, &format!("Content-Type: {media_type}\r\n"), body));
+        assert!(matches!(response.status, 200..300), "{path}: {response:?}");
+    }
+    let protobuf = "Content-Type: Application/Vnd.Google.Protobuf\r\n";
+    assert_eq!(client.request(&post_to("/metrics/job/j", protobuf, "")).status, 415);
+    assert_eq!(number_at(&closed(&server), "/metrics_stored"), 4);
+    server.stop();
+    let open_metrics =
+        r#"{"timestamp":"2026-09-21T14:13:20.123Z","name":"t_total","value":4,"type":"counter","tags":{}}"#;
+    assert_eq!(crate::log::lines(&server.directory).last().unwrap(), open_metrics);
+}
+
 /// Checks that the accounts of each protocol close, and returns the statistics.
 fn closed(server: &Server) -> serde_json::Value {
     let stats = until("no batch is pending", || {
@@ -621,6 +645,7 @@ on_both_drivers!(
     a_client_over_its_rate_gets_what_its_agent_retries,
     companion_routes_of_agents_respond,
     a_bound_has_one_spelling_in_every_protocol,
+    media_types_are_compared_without_case,
     keys_are_found_where_each_protocol_puts_them,
     a_header_field_can_name_the_client,
     a_wrong_unit_is_counted_and_warned_of,

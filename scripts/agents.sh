@@ -50,6 +50,8 @@ if ((install)); then
         curl:curl; do
         install_package "${pair%%:*}" "${pair##*:}" || say "${pair##*:} cannot be installed; its agent is left out"
     done
+    # collectd's write_http is linked with it, and its package only recommends it.
+    /sbin/ldconfig -p | grep -q 'libyajl\.so\.2' || install_package '' libyajl2 || say 'libyajl2 cannot be installed'
 fi
 
 venv=${AGENTS_VENV:-$root/target/agents}

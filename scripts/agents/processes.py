@@ -1,5 +1,6 @@
 """Agents that are processes with a record of their own: the Python clients, Telegraf's imitation, and collectd."""
 
+import ctypes.util
 import glob
 import json
 import os
@@ -86,7 +87,9 @@ class Collectd:
 
     def missing(self):
         """What it needs and is not there."""
-        return None if os.path.exists(COLLECTD) else "Debian's collectd-core"
+        if not os.path.exists(COLLECTD):
+            return "Debian's collectd-core"
+        return None if ctypes.util.find_library("yajl") else "Debian's libyajl2, which its write_http needs"
 
     def start(self, server, directory, key, is_hasty):
         """Starts it."""

@@ -1,9 +1,11 @@
 //! Text exposition, of Prometheus and of OpenMetrics, with and without the labels of a push gateway's path: accounting,
-//! and a body without comments that is sent twice in one gives its lines twice.
+//! and a body without comments that is sent twice in one gives its lines twice. The same with metric families in
+//! protobuf.
 #![no_main]
 
 use fuzz::{BOUNDS, decode};
 use libfuzzer_sys::fuzz_target;
+use metric::protocol::metric_family::MetricFamilies;
 use metric::protocol::text::{Format, Options, Text, group_labels};
 use std::cell::RefCell;
 
@@ -39,4 +41,10 @@ fuzz_target!(|data: &[u8]| {
         }
         text.trim();
     });
+    let mut families = MetricFamilies::new(BOUNDS);
+    let once = decode(body, |sink| families.decode(body, &labels, sink));
+    let Ok(once) = once else { return };
+    let twice = [body, body].concat();
+    let twice = decode(&twice, |sink| families.decode(&twice, &labels, sink));
+    twice.expect("each half is a body").assert_twice(&once);
 });

@@ -8,6 +8,7 @@ use metric::{
         collectd::Collectd,
         datadog::Datadog,
         influx::{self, Influx},
+        metric_family::MetricFamilies,
         otlp::Otlp,
         remote_write::{RemoteWrite, Written},
         text::{self, Text},
@@ -19,6 +20,7 @@ pub struct Decoders {
     remote_write: RemoteWrite,
     influx: Influx,
     text: Text,
+    metric_families: MetricFamilies,
     otlp: Otlp,
     collectd: Collectd,
     datadog: Datadog,
@@ -44,6 +46,7 @@ impl Decoders {
             remote_write: RemoteWrite::new(bounds),
             influx: Influx::new(bounds),
             text: Text::new(bounds),
+            metric_families: MetricFamilies::new(bounds),
             otlp: Otlp::new(bounds, config.protocols.otlp),
             collectd: Collectd::new(bounds),
             datadog: Datadog::new(bounds),
@@ -68,6 +71,7 @@ impl Decoders {
             Payload::Text { format, labels, .. } => {
                 self.text.decode(body, &text::Options { format: *format, labels }, sink).map(plain)
             }
+            Payload::MetricFamilies { labels, .. } => self.metric_families.decode(body, labels, sink).map(plain),
             Payload::OtlpProtobuf => {
                 self.otlp.decode_protobuf(body, sink)?;
                 Ok(Yield::RejectedPoints(self.otlp.rejected_points()))
@@ -90,6 +94,7 @@ impl Decoders {
             Payload::RemoteWrite1 | Payload::RemoteWrite2 => self.remote_write.trim(),
             Payload::Influx { .. } => self.influx.trim(),
             Payload::Text { .. } => self.text.trim(),
+            Payload::MetricFamilies { .. } => self.metric_families.trim(),
             Payload::OtlpProtobuf | Payload::OtlpJson => self.otlp.trim(),
             Payload::Collectd => self.collectd.trim(),
             Payload::Datadog1 | Payload::Datadog2 | Payload::Datadog2Protobuf => self.datadog.trim(),
@@ -102,6 +107,7 @@ impl Decoders {
         self.remote_write.kept_bytes()
             + self.influx.kept_bytes()
             + self.text.kept_bytes()
+            + self.metric_families.kept_bytes()
             + self.otlp.kept_bytes()
             + self.collectd.kept_bytes()
             + self.datadog.kept_bytes()

@@ -40,7 +40,7 @@ pub fn respond(
             (respond.refuse_content(&InfluxPartial(partial)), Status::BadRequest)
         }
         _ if !is_whole => (respond.refuse_content(&partial), Status::BadRequest),
-        (Payload::Text { is_pushed: true, .. }, _) => {
+        (Payload::Text { is_pushed: true, .. } | Payload::MetricFamilies { is_pushed: true, .. }, _) => {
             (respond.body(Status::Ok, "text/plain; charset=utf-8", b""), Status::Ok)
         }
         (Payload::Datadog1, _) => (datadog(respond, br#"{"status":"ok"}"#), Status::Accepted),

@@ -41,6 +41,13 @@ pub enum Payload {
         /// It came by a push gateway's path.
         is_pushed: bool,
     },
+    /// Text exposition's metric families in protobuf.
+    MetricFamilies {
+        /// The labels of a push gateway's path.
+        labels: Box<[(Vec<u8>, Vec<u8>)]>,
+        /// It came by a push gateway's path.
+        is_pushed: bool,
+    },
     /// OTLP in protobuf.
     OtlpProtobuf,
     /// OTLP in JSON.
@@ -64,8 +71,8 @@ impl Payload {
             Self::RemoteWrite1 | Self::RemoteWrite2 => &dialect::REMOTE_WRITE,
             Self::Influx { is_v2: false, .. } => &dialect::INFLUX_1,
             Self::Influx { is_v2: true, .. } => &dialect::INFLUX_2,
-            Self::Text { is_pushed: true, .. } => &dialect::GATEWAY,
-            Self::Text { is_pushed: false, .. } => &dialect::IMPORT,
+            Self::Text { is_pushed: true, .. } | Self::MetricFamilies { is_pushed: true, .. } => &dialect::GATEWAY,
+            Self::Text { is_pushed: false, .. } | Self::MetricFamilies { is_pushed: false, .. } => &dialect::IMPORT,
             Self::OtlpProtobuf => &dialect::OTLP_PROTOBUF,
             Self::OtlpJson => &dialect::OTLP_JSON,
             Self::Collectd => &dialect::COLLECTD,
@@ -125,17 +132,12 @@ pub fn payload_of(head: &Head<'_>, dialect: &'static Dialect, config: &Config) -
         "/v1/metrics" => {
             return Err(HttpError::MediaType("expected application/x-protobuf or application/json"));
         }
-        "/api/v1/import/prometheus" => {
-            Payload::Text { format: text_format(head)?, labels: Box::default(), is_pushed: false }
-        }
+        "/api/v1/import/prometheus" => exposition(head, Box::default(), false)?,
         "/collectd" => Payload::Collectd,
         "/api/v1/series" => Payload::Datadog1,
         "/api/v2/series" if has_media_type(head, PROTOBUF) => Payload::Datadog2Protobuf,
         "/api/v2/series" => Payload::Datadog2,
-        path => {
-            let labels = text::group_labels(path).map_err(HttpError::BadRequest)?.into();
-            Payload::Text { format: text_format(head)?, labels, is_pushed: true }
-        }
+        path => exposition(head, text::group_labels(path).map_err(HttpError::BadRequest)?.into(), true)?,
     })
 }
 
@@ -199,13 +201,16 @@ fn influx(head: &Head<'_>, config: &Config, is_v2: bool) -> Result<Payload, Http
     Ok(Payload::Influx { precision, tag, is_v2 })
 }
 
-fn text_format(head: &Head<'_>) -> Result<text::Format, HttpError> {
-    if has_media_type(head, "application/openmetrics-text") {
-        Ok(text::Format::OpenMetrics)
-    } else if has_media_type(head, "application/vnd.google.protobuf") {
-        Err(HttpError::MediaType("expected the text format, text/plain or application/openmetrics-text"))
-    } else {
-        // curl's default, and what VictoriaMetrics' tools send, name no format.
-        Ok(text::Format::Prometheus)
+fn exposition(head: &Head<'_>, labels: Box<[(Vec<u8>, Vec<u8>)]>, is_pushed: bool) -> Result<Payload, HttpError> {
+    const EXPECTED: &str = "expected a text format, or application/vnd.google.protobuf with encoding=delimited";
+    if has_media_type(head, "application/vnd.google.protobuf") {
+        let (_, mut parameters) = media_type_and_parameters(head);
+        let is_delimited = parameters.any(|parameter| parameter.eq_ignore_ascii_case("encoding=delimited"));
+        let families = Payload::MetricFamilies { labels, is_pushed };
+        return if is_delimited { Ok(families) } else { Err(HttpError::MediaType(EXPECTED)) };
     }
+    // curl's default, and what VictoriaMetrics' tools send, name no format.
+    let is_open_metrics = has_media_type(head, "application/openmetrics-text");
+    let format = if is_open_metrics { text::Format::OpenMetrics } else { text::Format::Prometheus };
+    Ok(Payload::Text { format, labels, is_pushed })
 }

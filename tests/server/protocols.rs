@@ -92,6 +92,17 @@ fn otlp_gauge(name: &str) -> Vec<u8> {
     field(1, &field(2, &field(2, &metric)))
 }
 
+/// A push of Go's client: a family, behind its length.
+fn metric_family() -> Vec<u8> {
+    let label = field(1, &[field(1, b"a"), field(2, b"b")].concat());
+    let metric = [label, field(2, &double(1, 4.0)), integer(6, STAMP_MS)].concat();
+    let family = [field(1, b"t"), field(2, b"Help."), integer(3, 1), field(4, &metric)].concat();
+    let fields = "Content-Type: application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; \
+                  encoding=delimited\r\n";
+    let put = post_to("/metrics/job/j", fields, [&[low_byte(family.len())], &family[..]].concat());
+    [b"PUT", &put[b"POST".len()..]].concat()
+}
+
 const PROTOBUF: &str = "Content-Type: application/x-protobuf\r\n";
 const JSON: &str = "Content-Type: application/json\r\n";
 const OTLP_JSON: &str = r#"{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"name":"a.b","gauge":{"dataPoints":[{"timeUnixNano":"1790000000123000000","asInt":"7"}]}}]}]}]}"#;
@@ -145,6 +156,7 @@ fn one_of_each() -> Vec<(&'static str, Vec<u8>, u16, &'static str, String)> {
             "",
             line("t", "4", "untyped", r#""a":"b""#, STAMP),
         ),
+        ("text", metric_family(), 200, "", line("t", "4", "gauge", r#""job":"j","a":"b""#, STAMP)),
         (
             "collectd",
             post_to("/collectd", JSON, COLLECTD),
@@ -228,8 +240,10 @@ fn media_types_are_compared_without_case(driver: Driver) {
         let response = client.request(&post_to(path, &format!("Content-Type: {media_type}\r\n"), body));
         assert!(matches!(response.status, 200..300), "{path}: {response:?}");
     }
-    let protobuf = "Content-Type: Application/Vnd.Google.Protobuf\r\n";
-    assert_eq!(client.request(&post_to("/metrics/job/j", protobuf, "")).status, 415);
+    for (encoding, status) in [("delimited", 200), ("Delimited", 200), ("text", 415), ("compact-text", 415)] {
+        let fields = format!("Content-Type: Application/Vnd.Google.Protobuf; proto=x; Encoding={encoding}\r\n");
+        assert_eq!(client.request(&post_to("/metrics/job/j", &fields, "")).status, status, "{encoding}");
+    }
     assert_eq!(number_at(&closed(&server), "/metrics_stored"), 4);
     server.stop();
     let open_metrics =
@@ -296,7 +310,7 @@ fn pipelined_requests_of_many_protocols_are_counted(driver: Driver) {
     }
     let stats = closed(&server);
     for (protocol, batches) in
-        [("remote_write", 6), ("influx", 6), ("otlp", 6), ("text", 6), ("collectd", 3), ("datadog", 6)]
+        [("remote_write", 6), ("influx", 6), ("otlp", 6), ("text", 9), ("collectd", 3), ("datadog", 6)]
     {
         assert_eq!(number_at(&stats, &format!("/protocols/{protocol}/batches_stored")), batches, "{protocol}");
         assert_eq!(number_at(&stats, &format!("/protocols/{protocol}/metrics_stored")), batches, "{protocol}");

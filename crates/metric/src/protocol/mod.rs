@@ -10,6 +10,7 @@ pub mod datadog;
 mod generations;
 pub mod influx;
 mod json;
+pub mod metric_family;
 pub mod otlp;
 pub mod protobuf;
 pub mod remote_write;

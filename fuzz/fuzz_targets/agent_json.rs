@@ -12,30 +12,25 @@ thread_local! {
 }
 
 fuzz_target!(|data: &[u8]| {
-    let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(data).is_ok();
+    let fresh = [
+        decode(data, |sink| Collectd::new(BOUNDS).decode(data, sink)),
+        decode(data, |sink| Datadog::new(BOUNDS).decode_v1(data, sink)),
+        decode(data, |sink| Datadog::new(BOUNDS).decode_v2(data, sink)),
+    ];
+    if fresh.iter().any(Result::is_ok) {
+        let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(data).is_ok();
+        // Beyond its depth serde_json reads nothing.
+        assert!(is_json || data.iter().filter(|&&byte| matches!(byte, b'[' | b'{')).count() > 100);
+    }
     DECODERS.with_borrow_mut(|(collectd, datadog)| {
         // The second time, what is in it is in the cache.
         for _ in 0..2 {
-            let outcomes = [
-                (
-                    decode(data, |sink| collectd.decode(data, sink)),
-                    decode(data, |sink| Collectd::new(BOUNDS).decode(data, sink)),
-                ),
-                (
-                    decode(data, |sink| datadog.decode_v1(data, sink)),
-                    decode(data, |sink| Datadog::new(BOUNDS).decode_v1(data, sink)),
-                ),
-                (
-                    decode(data, |sink| datadog.decode_v2(data, sink)),
-                    decode(data, |sink| Datadog::new(BOUNDS).decode_v2(data, sink)),
-                ),
+            let kept = [
+                decode(data, |sink| collectd.decode(data, sink)),
+                decode(data, |sink| datadog.decode_v1(data, sink)),
+                decode(data, |sink| datadog.decode_v2(data, sink)),
             ];
-            for (kept, fresh) in outcomes {
-                assert_eq!(kept, fresh, "what a decoder keeps between bodies changes nothing");
-                // Beyond its depth serde_json reads nothing.
-                let nested = || data.iter().filter(|&&byte| matches!(byte, b'[' | b'{')).count() > 100;
-                assert!(kept.is_err() || is_json || nested());
-            }
+            assert_eq!(kept, fresh, "what a decoder keeps between bodies changes nothing");
         }
         (collectd.trim(), datadog.trim());
     });

@@ -3,24 +3,32 @@
 
 use fuzz::{ARRIVAL_MS, BOUNDS};
 use libfuzzer_sys::fuzz_target;
-use metric::{BatchEncoder, Lines, format_timestamp, parse_timestamp};
+use metric::{BatchEncoder, BatchError, Encoded, Lines, format_timestamp, parse_timestamp};
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::{cell::RefCell, fmt};
 
 thread_local! {
-    static ENCODER: RefCell<BatchEncoder> = RefCell::new(BatchEncoder::new(BOUNDS));
+    static ENCODER: RefCell<(BatchEncoder, Vec<u8>)> = RefCell::new((BatchEncoder::new(BOUNDS), Vec::new()));
 }
 
 fuzz_target!(|data: &[u8]| {
-    let (result, out) = ENCODER.with_borrow_mut(|encoder| {
-        let mut out = vec![b'#'; encoder.encoded_bytes_max(data.len())];
-        (encoder.encode(data, ARRIVAL_MS, &mut out), out)
+    ENCODER.with_borrow_mut(|(encoder, out)| {
+        // Exactly as many as are promised to do; what earlier batches have left in them is of no matter.
+        let bytes_max = encoder.encoded_bytes_max(data.len());
+        out.resize(out.len().max(bytes_max), b'#');
+        let result = encoder.encode(data, ARRIVAL_MS, &mut out[..bytes_max]);
+        compare(data, result, out);
     });
+});
+
+/// Compares what became of a batch, with its lines at the front of `out`, with what serde_json makes of it.
+fn compare(data: &[u8], result: Result<Encoded, BatchError>, out: &[u8]) {
     match (result, expected(data)) {
         (Ok(encoded), Some(expected)) => {
-            assert_eq!(out[..encoded.bytes].escape_ascii().to_string(), expected.as_bytes().escape_ascii().to_string());
-            assert_eq!(Lines::new(&out[..encoded.bytes]).filter(Result::is_ok).count(), encoded.metrics as usize);
+            let lines = &out[..encoded.bytes];
+            assert!(lines == expected.as_bytes(), "{}, not {}", lines.escape_ascii(), expected.escape_debug());
+            assert_eq!(Lines::new(lines).filter(Result::is_ok).count(), encoded.metrics as usize);
         }
         (Err(error), None) => {
             assert!(error.byte <= data.len());
@@ -30,7 +38,7 @@ fuzz_target!(|data: &[u8]| {
         (Ok(_), None) => panic!("taken, to be refused"),
         (Err(error), Some(_)) => panic!("refused, to be taken: {error}"),
     }
-});
+}
 
 /// The members of an object in their order, repeated ones too.
 struct Members<'a>(Vec<(String, &'a RawValue)>);

@@ -1,18 +1,16 @@
 //! Chunked bodies against a decoder that is as plain as can be, and cut anywhere.
 #![no_main]
 
-#[path = "../../crates/http1/tests/http/owner.rs"]
-#[allow(dead_code)]
-mod owner;
-
-use fuzz::Choices;
+use fuzz::{
+    Choices, connection, end,
+    owner::{self, BODY_BYTES_MAX, Event},
+};
 use http1::limits::{CHUNK_EXTENSION_BYTES_MAX, CHUNK_LINE_BYTES_MAX, TRAILER_BYTES_MAX};
 use libfuzzer_sys::fuzz_target;
-use owner::{BODY_BYTES_MAX, Event, Owner};
 
 fuzz_target!(|data: &[u8]| {
     let request = owner::chunked("/m", "", data);
-    let mut owner = Owner::new();
+    let mut owner = connection();
     for piece in Choices::of(data).pieces(&request, 5) {
         owner.deliver(piece);
     }
@@ -24,6 +22,7 @@ fuzz_target!(|data: &[u8]| {
         (Some(_), Some(_)) => assert!(is_over_a_bound(data), "refused"),
         (Some(_) | None, None) => {}
     }
+    end(owner);
 });
 
 /// The body; `None` if it is none, or not whole.

@@ -2,9 +2,15 @@
 //! refused in one printable line.
 #![no_main]
 
-use clap::Parser;
+use clap::{Command, CommandFactory, FromArgMatches};
 use libfuzzer_sys::fuzz_target;
 use metricstream::{cli::CommandLine, config::Arguments};
+use std::cell::RefCell;
+
+thread_local! {
+    /// All flags with their texts take longer to list than most lines to parse.
+    static COMMAND: RefCell<Command> = RefCell::new(CommandLine::command());
+}
 
 fuzz_target!(|data: &[u8]| {
     let Ok(text) = std::str::from_utf8(data) else { return };
@@ -16,7 +22,9 @@ fuzz_target!(|data: &[u8]| {
     }
     let words = std::iter::once("metricstream").chain(text.split('\n').take(20));
     let flags = words.map(|word| word.replace('\0', ""));
-    if let Ok(line) = CommandLine::try_parse_from(flags)
+    let matches = COMMAND.with_borrow_mut(|command| command.try_get_matches_from_mut(flags));
+    if let Ok(matches) = matches
+        && let Ok(line) = CommandLine::from_arg_matches(&matches)
         && let Err(error) = line.resolve()
     {
         assert!(!error.to_string().contains('\0'));

@@ -2,13 +2,11 @@
 //! that are no body of a coding are refused where the libraries' one-shot functions refuse them.
 #![no_main]
 
-#[path = "../../crates/http1/tests/http/owner.rs"]
-#[allow(dead_code)]
-mod owner;
-
-use fuzz::Choices;
+use fuzz::{
+    Choices, connection, end,
+    owner::{self, BODY_BYTES_MAX, deflate, gzip, post, snappy, zstd},
+};
 use libfuzzer_sys::fuzz_target;
-use owner::{BODY_BYTES_MAX, Owner, deflate, gzip, post, snappy, whole, zstd};
 use std::io::Read;
 
 const CODINGS: [&str; 4] = ["gzip", "deflate", "snappy", "zstd"];
@@ -28,11 +26,10 @@ fuzz_target!(|data: &[u8]| {
             choices.pieces(&body, 4).into_iter().filter(|piece| !piece.is_empty()).flat_map(chunk).collect();
         chunks.extend(b"0\r\n\r\n");
         let chunked = owner::chunked("/m", &format!("Content-Encoding: {coding}\r\n"), &chunks);
-        assert_eq!(whole(&chunked).bodies(), [data], "{coding}, chunked");
+        assert_eq!(bodies(&chunked), [data], "{coding}, chunked");
         return;
     }
-    let own = whole(&post("/m", &format!("Content-Encoding: {coding}\r\n"), data));
-    let own = body_of(&own);
+    let own = bodies(&post("/m", &format!("Content-Encoding: {coding}\r\n"), data)).pop();
     match (&own, one_shot(coding, data)) {
         (Some(own), Some(expected)) => assert_eq!(**own, expected, "{coding}"),
         (None, None) => {}
@@ -46,8 +43,13 @@ fn chunk(piece: &[u8]) -> Vec<u8> {
     [format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat()
 }
 
-fn body_of(owner: &Owner) -> Option<Vec<u8>> {
-    owner.bodies().pop()
+/// The bodies of the requests that arrive in one piece.
+fn bodies(requests: &[u8]) -> Vec<Vec<u8>> {
+    let mut owner = connection();
+    owner.deliver(requests);
+    let bodies = owner.bodies();
+    end(owner);
+    bodies
 }
 
 /// Decompresses a whole body with the library; `None` where it is invalid.

@@ -2,20 +2,20 @@
 //! flight get the same responses, and what is counted as held is what is held.
 #![no_main]
 
-#[path = "../../crates/http1/tests/http/owner.rs"]
-#[allow(dead_code)]
-mod owner;
-
-use fuzz::Choices;
+use fuzz::{
+    Choices, connection, end,
+    owner::{BODY_BYTES_MAX, Event, Owner},
+};
 use http1::{
     Disposition,
     limits::{HEAD_BYTES_MAX, INBOX_BYTES_MAX},
 };
 use libfuzzer_sys::fuzz_target;
-use owner::{BODY_BYTES_MAX, Event, Owner};
 
 /// Pieces into which a stream is cut, at most, less one.
 const CUTS: usize = 6;
+/// Bytes of an input, mostly: a buffer that earlier ones have left has as many and what comes before them.
+const INPUT_BYTES: usize = 4_096;
 
 fuzz_target!(|data: &[u8]| {
     let mut choices = Choices::of(data);
@@ -27,22 +27,27 @@ fuzz_target!(|data: &[u8]| {
         if whole.after == Disposition::KeepOpen {
             assert_eq!(without_continue(&cut.sent), without_continue(&whole.sent), "cut into {pieces:?}");
         }
+        end(cut);
     }
     // With hardly any memory the responses differ, and nothing else may.
-    let mut poor = Owner::new();
-    assert!(poor.core.reserve(poor.core.free_bytes() - data.len() / 2));
+    let mut poor = connection();
+    let taken = poor.core.free_bytes() - data.len() / 2;
+    assert!(poor.core.reserve(taken));
     deliver(&mut poor, &pieces, true);
+    poor.core.recount(taken, 0);
+    end(poor);
+    end(whole);
 });
 
 fn run(pieces: &[&[u8]], late: bool) -> Owner {
-    let mut owner = Owner::new();
+    let mut owner = connection();
     deliver(&mut owner, pieces, late);
     owner
 }
 
 fn deliver(owner: &mut Owner, pieces: &[&[u8]], late: bool) {
     let set_aside = owner.core.held_bytes();
-    let longest = pieces.iter().map(|piece| piece.len()).max().unwrap_or(0);
+    let longest = pieces.iter().map(|piece| piece.len()).max().unwrap_or(0).max(INPUT_BYTES);
     for piece in pieces {
         if late {
             owner.deliver_late(piece);

@@ -1,8 +1,8 @@
 //! Sums, extremes and counts of numbers against integers of any length: the sum of floats is exact and rounded once.
-//! The input has a number in a line.
+//! The input has a number in a line, and decides what is asked of them.
 #![no_main]
 
-use fuzz::{ARRIVAL_MS, directory};
+use fuzz::{ARRIVAL_MS, Choices, directory};
 use libfuzzer_sys::fuzz_target;
 use metric::Line;
 use num_bigint::{BigInt, Sign};
@@ -42,6 +42,19 @@ fuzz_target!(|data: &[u8]| {
     let lines: Vec<u8> = numbers.iter().flat_map(|digits| line(digits.as_bytes())).collect();
     fs::write(LOG.path().join("metrics.jsonl"), lines).expect("memory for a log");
     let exact: Vec<BigInt> = numbers.iter().map(|digits| exact(digits)).collect();
+    // One question an input: each reads the log.
+    match Choices::of(data).below(6) {
+        0 => check_extreme(&numbers, "min", exact.iter().min()),
+        1 => check_extreme(&numbers, "max", exact.iter().max()),
+        2 => {
+            let Value::Integer(count) = value("count") else { panic!("a count is an integer") };
+            assert_eq!(count, numbers.len() as i128);
+        }
+        _ => check_sum(&numbers, &exact),
+    }
+});
+
+fn check_sum(numbers: &[&str], exact: &[BigInt]) {
     let sum: BigInt = exact.iter().sum();
     let are_integers = numbers.iter().all(|digits| *digits != "-0" && digits.parse::<i64>().is_ok());
     match value("sum") {
@@ -51,16 +64,15 @@ fuzz_target!(|data: &[u8]| {
         }
         Value::Digits(digits) => panic!("{digits:?}"),
     }
-    for (agg, wanted) in [("min", exact.iter().min()), ("max", exact.iter().max())] {
-        let Value::Digits(digits) = value(agg) else { panic!("{agg} is one of the values") };
-        let digits = std::str::from_utf8(digits.as_bytes()).expect("digits");
-        assert!(numbers.contains(&digits), "{agg}");
-        // Integers beyond 64 bits are floats, as is all else.
-        assert_eq!(wanted.map(|wanted| wanted.cmp(&self::exact(digits))), Some(Ordering::Equal), "{agg}: {digits}");
-    }
-    let Value::Integer(count) = value("count") else { panic!("a count is an integer") };
-    assert_eq!(count, numbers.len() as i128);
-});
+}
+
+fn check_extreme(numbers: &[&str], agg: &str, wanted: Option<&BigInt>) {
+    let Value::Digits(digits) = value(agg) else { panic!("{agg} is one of the values") };
+    let digits = std::str::from_utf8(digits.as_bytes()).expect("digits");
+    assert!(numbers.contains(&digits), "{agg}");
+    // Integers beyond 64 bits are floats, as is all else.
+    assert_eq!(wanted.map(|wanted| wanted.cmp(&exact(digits))), Some(Ordering::Equal), "{agg}: {digits}");
+}
 
 fn value(agg: &str) -> Value {
     let request = Request::parse(Kind::Query, &format!("name=m&from=0&agg={agg}"), ARRIVAL_MS).expect("parameters");

@@ -1,11 +1,17 @@
-//! Shared parts of the fuzz targets: what a decoder of any protocol promises of its lines, choices that follow from the
-//! input, and directories that live in memory.
+//! Shared parts of the fuzz targets: what a decoder of any protocol promises of its lines, owners of connections, choices
+//! that follow from the input, and directories that live in memory.
 //!
 //! A target's input is a wire format as it is, so that a corpus holds real bodies and any finding can be sent to a
 //! server. What else a target needs (where to cut, in which order) it draws from [`Choices`], which depend on nothing
 //! but the input.
 
+#[path = "../../crates/http1/tests/http/owner.rs"]
+#[allow(dead_code, missing_docs)]
+pub mod owner;
+
+use http1::HttpContext;
 use metric::{Bounds, DecodeError, Decoded, LineSink, Lines};
+use owner::Owner;
 use std::{cell::RefCell, fs, path::Path};
 use tempfile::TempDir;
 
@@ -18,6 +24,22 @@ const LINES_BYTES: usize = 1 << 20;
 
 thread_local! {
     static OUT: RefCell<Vec<u8>> = RefCell::new(vec![0; LINES_BYTES]);
+    /// Cores of connections that have ended.
+    static CORES: RefCell<Vec<HttpContext>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A new connection and its owner, on a core that others were on: as on a server, and the decompressors of a core take
+/// longer to make than most inputs to run.
+#[must_use]
+pub fn connection() -> Owner {
+    CORES.with_borrow_mut(Vec::pop).map_or_else(Owner::new, Owner::with)
+}
+
+/// Ends a connection.
+pub fn end(mut owner: Owner) {
+    owner.connection.release(&mut owner.core);
+    assert_eq!(owner.core.held_bytes(), 0, "what a connection has held is given back with it");
+    CORES.with_borrow_mut(|cores| cores.push(owner.core));
 }
 
 /// The lines of a body and the counts of what became of it.

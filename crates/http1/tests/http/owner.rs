@@ -139,7 +139,11 @@ pub struct Owner {
 
 impl Owner {
     pub fn new() -> Self {
-        let mut core = HttpContext::new(Bounds { body_bytes: BODY_BYTES_MAX });
+        Self::with(HttpContext::new(Bounds { body_bytes: BODY_BYTES_MAX }))
+    }
+
+    /// With a core that may have served other connections.
+    pub fn with(mut core: HttpContext) -> Self {
         core.date = format_date(784_111_777);
         Owner {
             connection: Connection::new(),

@@ -3,7 +3,7 @@
 use crate::{
     book::{Batch, Book},
     forwarding::{self, Forwarding},
-    options::Options,
+    options::{Options, REACTOR_ENDS},
     oracle,
     querier::Querier,
     service,
@@ -59,7 +59,11 @@ impl Life {
         };
         {
             let mut book = locked(&self.book);
-            oracle::note_removed(&directory, &mut book, machine::take_removed());
+            let removed = machine::take_removed();
+            // Without retention no batch may go: what compression removes is to be there in its other form.
+            if self.options.retains() {
+                oracle::note_removed(&directory, &mut book, removed);
+            }
             if opened.report.previous == Previous::Clean && !book.sync_failed {
                 book.expect_last_life();
             }
@@ -199,6 +203,7 @@ impl Reactor {
         while !self.waiting.is_empty() && !self.appender.health().has_failed() {
             self.sleep(None);
         }
+        machine::milestone(REACTOR_ENDS);
     }
 
     /// Hands a batch to the log. Returns false if it is refused.

@@ -6,7 +6,7 @@ use metricstream::forward::Compression;
 use std::time::Duration;
 
 /// One run in so many is long.
-const LONG_ONE_IN: u64 = 8;
+const LONG_ONE_IN: u64 = 16;
 
 /// The end of one life of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,8 +43,8 @@ pub struct Options {
     pub forward: Option<Forward>,
     /// Queries of one who asks the log while it is written.
     pub queries: u64,
-    /// Runs end soon after calls of this kind, one of the first, and log2 of the calls that follow, at most.
-    pub ends_after: Option<(&'static str, u64)>,
+    /// Runs end soon after calls of a kind.
+    pub ends_after: Option<EndsAfter>,
     /// log2 of the calls after which a life that is to be killed is killed, at most: later it has often ended.
     pub kill_calls_log_max: u64,
     /// Bits are flipped in the files that the last life has left.
@@ -54,6 +54,19 @@ pub struct Options {
     pub faults: Faults,
     pub endings: Vec<Ending>,
 }
+
+/// The calls after which a run ends.
+#[derive(Debug, Clone, Copy)]
+pub struct EndsAfter {
+    pub call: &'static str,
+    /// One of so many, the first ones.
+    pub first: u64,
+    /// log2 of the calls that follow, at most.
+    pub follow_log_max: u64,
+}
+
+/// Milestone of a run of the log: a reactor has handed over its last batch, and has all its acknowledgements.
+pub const REACTOR_ENDS: &str = "a reactor ends";
 
 /// Weights of the levels of acknowledgement: memory, write, fsync.
 #[derive(Debug, Clone, Copy)]
@@ -275,30 +288,49 @@ impl Options {
         }
     }
 
-    /// Runs that end where files get and lose their names: few calls out of thousands.
+    /// Runs that end where files get and lose their names, and where an orderly stop is under way: few calls out of
+    /// thousands.
     fn draw_pointed(&mut self, random: &mut Random) {
-        let kind = random.pick(&["unlink", "rename", "rename to a free name", "short write"]);
-        self.ends_after = Some((kind, 5));
+        let call = random.pick(&["unlink", "rename", "rename to a free name", "short write", REACTOR_ENDS]);
+        let (first, follow_log_max) = match call {
+            "unlink" => (4, 4),
+            REACTOR_ENDS => (self.reactors as u64, 6),
+            _ => (12, 5),
+        };
+        self.ends_after = Some(EndsAfter { call, first, follow_log_max });
         self.rotate_bytes = Some(random.pick(&[1, 2_000, 8_000]));
         (self.maintenance, self.compress) = (true, random.below(4) > 0);
         (self.retain_bytes, self.retain_age) = (None, None);
         self.faults.short_write = rate(random, &[0, 20_000, 50_000]);
         self.faults.delay = 0;
-        let endings = &[Ending::Kill, Ending::PowerCut];
+        let endings: &[Ending] = match call {
+            // What was removed, and what was said of the end, is to be true without what only memory held.
+            "unlink" | REACTOR_ENDS => &[Ending::PowerCut, Ending::PowerCut, Ending::PowerCut, Ending::Kill],
+            _ => &[Ending::Kill, Ending::PowerCut],
+        };
         self.endings = (0..random.between(2, 5)).map(|_| random.pick(endings)).collect();
+        if call == "unlink" {
+            // Of segments that were compressed, of which the batches must have survived.
+            (self.compress, self.levels) = (true, Levels([0, 1, 3]));
+        }
     }
 
     fn draw_service(&mut self, random: &mut Random) {
         self.http = Some(Http::draw(random));
         if random.below(3) == 0 {
             // What was acknowledged is known to a client by then, and is to survive.
-            self.ends_after = Some((random.pick(&["sync begins", "send", "write"]), 8));
+            let call = random.pick(&["sync begins", "send", "write"]);
+            self.ends_after = Some(EndsAfter { call, first: 12, follow_log_max: 8 });
             self.endings = (0..random.between(1, 3)).map(|_| random.pick(&[Ending::PowerCut, Ending::Kill])).collect();
             (self.levels, self.faults.slow_sync) = (Levels([0, 1, 3]), 20_000);
         }
         if self.http.as_ref().is_some_and(|http| http.kinds.contains(&Kind::Overfilling)) {
             // Nothing waits long enough for a connection to be full, otherwise.
             self.faults.slow_sync = 20_000;
+            if random.below(2) == 0 {
+                // What is counted for those that reset their connections is looked at where a run comes to its end.
+                self.endings.fill(Ending::Stop);
+            }
         }
         self.faults.net_delay = rate(random, &[0, 6_000, 30_000]);
         for (chance, rates) in [

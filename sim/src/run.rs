@@ -3,7 +3,7 @@
 use crate::{
     life::{Life, Shared, locked},
     limiter,
-    options::{Ending, Options},
+    options::{Ending, EndsAfter, Options},
     rot,
 };
 use machine::{End, Faults, Injected, Machine, Random};
@@ -64,9 +64,9 @@ fn runs(machine: &mut Machine, options: &Options, book: &Shared, random: &mut Ra
         let magnitude = random.between(5, options.kill_calls_log_max);
         let calls = random.below(1 << magnitude);
         match options.ends_after {
-            Some((kind, follow_log_max)) if is_killed => {
+            Some(EndsAfter { call, first, follow_log_max }) if is_killed => {
                 let follow = 1 << random.below(follow_log_max);
-                machine.kill_after_call(kind, random.below(12), random.below(follow));
+                machine.kill_after_call(call, random.below(first), random.below(follow));
             }
             _ => machine.kill_after(is_killed.then_some(calls)),
         }

@@ -95,8 +95,8 @@ impl Machine {
         self.with(|state| state.kill_at = calls.map_or(u64::MAX, |calls| state.events + calls));
     }
 
-    /// Kills the process that runs next after one of its calls of a kind, such as `unlink`, or after a `short write`:
-    /// `before` of them come before it, and `follow` calls of any kind follow it.
+    /// Kills the process that runs next after one of its calls of a kind, such as `unlink`, after a `short write`, or
+    /// after a [`milestone`]: `before` of them come before it, and `follow` calls of any kind follow it.
     pub fn kill_after_call(&mut self, kind: &'static str, before: u64, follow: u64) {
         self.with(|state| state.kill_after = Some((kind, before, follow)));
     }
@@ -172,6 +172,16 @@ impl Machine {
     pub fn recent(&self) -> Vec<String> {
         self.with(|state| state.recent.iter().map(ToString::to_string).collect())
     }
+}
+
+/// Notes a moment of the process that is no call, for [`Machine::kill_after_call`] to name.
+pub fn milestone(what: &'static str) {
+    with(|state| {
+        if !state.is_dead {
+            state.note(what, "", 0);
+            state.count_towards_kill(what);
+        }
+    });
 }
 
 /// Contents of a file, to look at the disk from within or without a process: no call of it.

@@ -7,7 +7,7 @@
 use crate::{disk::errno, random::Random, state::State};
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    io,
+    io::{self, Read},
     net::{IpAddr, Ipv4Addr, SocketAddr},
 };
 
@@ -312,8 +312,10 @@ impl State {
         }
         let bytes = buffer.len().min(end.received.len());
         let was_full = end.received.len() + end.coming_bytes >= window_bytes;
-        for (place, byte) in buffer.iter_mut().zip(end.received.drain(..bytes)) {
-            *place = byte;
+        // A read of a `VecDeque` takes what lies in one piece.
+        let mut filled = 0;
+        while filled < bytes {
+            filled += end.received.read(&mut buffer[filled..bytes])?;
         }
         let peer = end.peer;
         // As in the kernel, nobody is woken by space who did not wait for it: a wake that is lost is not made up for.

@@ -1,5 +1,5 @@
 //! Sums, extremes and counts of numbers against integers of any length: the sum of floats is exact and rounded once.
-//! The input has a number in a line, and decides what is asked of them.
+//! The input has a number in a line, and decides which of these is looked at.
 #![no_main]
 
 use fuzz::{ARRIVAL_MS, Choices, directory};
@@ -42,7 +42,7 @@ fuzz_target!(|data: &[u8]| {
     let lines: Vec<u8> = numbers.iter().flat_map(|digits| line(digits.as_bytes())).collect();
     fs::write(LOG.path().join("metrics.jsonl"), lines).expect("memory for a log");
     let exact: Vec<BigInt> = numbers.iter().map(|digits| exact(digits)).collect();
-    // One question an input: each reads the log.
+    // One aggregate an input: each reads the log.
     match Choices::of(data).below(6) {
         0 => check_extreme(&numbers, "min", exact.iter().min()),
         1 => check_extreme(&numbers, "max", exact.iter().max()),

@@ -1,4 +1,5 @@
-//! The timer wheel against a sorted set: all fires that is due by the end of the last tick, and nothing that is not due yet.
+//! The timer wheel against a sorted set: all fires that is due by the end of the last tick, and nothing that is not due
+//! yet.
 //! The input is operations of four bytes: which, the slot, and how far.
 #![no_main]
 

@@ -1,5 +1,5 @@
-//! Shared parts of the fuzz targets: what a decoder of any protocol promises of its lines, owners of connections, choices
-//! that follow from the input, and directories that live in memory.
+//! Shared parts of the fuzz targets: what a decoder of any protocol promises of its lines, owners of connections,
+//! choices that follow from the input, and directories that live in memory.
 //!
 //! A target's input is a wire format as it is, so that a corpus holds real bodies and any finding can be sent to a
 //! server. What else a target needs (where to cut, in which order) it draws from [`Choices`], which depend on nothing

@@ -292,19 +292,44 @@ def is_same_time(text, time_ms):
 def known_of_text_client(line, is_ours):
     if not is_ours:
         return 'it is laxer, by its own documentation'
-    if line.lstrip().startswith(b'#'):
-        return 'comments that are not UTF-8'
-    return known_repeat(line)
+    if not is_utf_8(line):
+        return 'comments, and labels with an empty value, that are not UTF-8'
+    return known_repeat(line) or known_equals_sign(line)
 
 
 def known_repeat(line):
     """A repeated label of which one value is empty is not noticed: such a one is no label."""
-    names = re.findall(rb'([a-zA-Z0-9_]+|"[^"]*")[ \t]*=[ \t]*"', line)
+    names = re.findall(rb'([a-zA-Z0-9_]+|"[^"]*")[ \t]*=[ \t]*"(?:[^"\\]|\\.)*"', line)
     if names.count(b'job') > 1:
         return 'a repeated label that the path replaces'
     if b'""' in line and len(names) != len(set(names)):
         return 'a repeated label with an empty value'
     return None
+
+
+def known_equals_sign(line):
+    """One that is all of a value behind another label."""
+    return 'it splits labels at the equals sign of a value' if b'"="' in line else None
+
+
+def is_utf_8(line):
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+# A sample by the grammar of OpenMetrics 1.0, with the quoted names that came later.
+QUOTED = r'"(?:[^"\\\n]|\\.)*"'
+REAL = r'[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]+)?'
+LABEL = rf'(?:[a-z_][a-z0-9_]*|{QUOTED})={QUOTED}'
+IN_BRACES = rf'(?:{LABEL}(?:,{LABEL})*)?'
+NUMBER = rf'(?:{REAL}|[+-]?inf(?:inity)?|nan)'
+SERIES = rf'(?:[a-z_:][a-z0-9_:]*(?:\{{{IN_BRACES}\}})?|\{{{QUOTED}(?:,{LABEL})*\}})'
+EXEMPLAR = rf' # \{{{IN_BRACES}\}} {NUMBER}(?: {REAL})?'
+OPEN_METRICS = re.compile(
+    rf'{SERIES} (?P<value>{NUMBER})(?: (?P<time>{REAL}))?(?:{EXEMPLAR})?'.encode(), re.IGNORECASE)
 
 
 def known_of_open_metrics_client(line, is_ours):
@@ -317,11 +342,14 @@ def known_of_open_metrics_client(line, is_ours):
             return 'a comma behind the last label'
         if re.search(rb'\\[^\\"n]', line):
             return 'a backslash before another character is a backslash'
-        return known_repeat(line)
-    if re.search(rb'\}[^ "]|\} \{', line) or re.match(rb'[^{]*[^a-zA-Z0-9_:{][^{]*\{', line):
-        return 'names of other characters, and bytes behind the labels, which prometheus_client takes'
-    if re.search(rb'[+-]NaN|1e999', line, re.IGNORECASE):
+        return known_repeat(line) or known_equals_sign(line)
+    sample = OPEN_METRICS.fullmatch(line)
+    if sample is None:
+        return 'it is laxer than the grammar of OpenMetrics'
+    if math.isinf(float(sample['value'])) and b'i' not in sample['value'].lower():
         return 'numbers that ParseFloat refuses'
+    if sample['time'] and not -62_167_219_200 <= float(sample['time']) < 253_402_300_800:
+        return 'a timestamp of the year 10000'
     return None
 
 
@@ -349,6 +377,8 @@ def known_of_promtool(line, is_ours, error):
         return 'comments and blank lines'
     if is_ours and b'does not support exemplars' in error:
         return 'exemplars of other samples than counters and buckets'
+    if is_ours and b'expected timestamp for series got none' in error:
+        return 'a change has left no timestamp'
     if is_ours and b',}' in line and b'got "BCLOSE"' in error:
         return 'a comma behind the last label, which later ones take'
     if is_ours and re.search(rb'\\[^\\"n]', line):

@@ -131,6 +131,9 @@ left_out=(
     ring::tests::memory_is_taken_as_it_is_used
     # Measures the server's resident memory, of which the sanitizer's shadow is a part.
     pressure::more_bodies_than_memory
+    crowd::memory_is_given_back_after_a_flood
+    # Limits the address space to less than the sanitizers' shadows reserve at the start.
+    too_little_address_space_is_one_line
 )
 if [[ ${kinds[0]} == address ]]; then
     # Measures the server's resident memory: the sanitizer keeps what was freed from being used again, up to 256 MiB of

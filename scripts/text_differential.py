@@ -238,6 +238,8 @@ def known_of_push_gateway(line, report, is_ours):
             return 'blanks and a carriage return at the end of a line'
         if b'"' in line.split(b'=')[0]:
             return 'quoted names'
+        if not is_utf_8(line):
+            return 'labels that are empty, or replaced by the path, and not UTF-8'
         return known_repeat(line)
     if re.match(rb'[ \t]*[a-zA-Z_:][a-zA-Z0-9_:]*[^a-zA-Z0-9_: \t{]', line):
         return 'a value stands apart from the name'

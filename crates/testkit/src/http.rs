@@ -10,8 +10,9 @@ use std::{
     time::Duration,
 };
 
-/// Timeout of connecting, sending and receiving. A server that sends nothing for so long hangs.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Timeout of connecting, sending and receiving. A server that sends nothing for so long hangs, also where a sanitizer
+/// and other work slow it down: then the names of a profile take 40 s.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// One connection.
 #[derive(Debug)]

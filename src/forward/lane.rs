@@ -107,6 +107,16 @@ impl Shared {
         }
     }
 
+    /// Counts an attempt with more samples than the receiver takes at once.
+    fn note_halved(&self, samples: usize, why: &str) {
+        let Shared { config, status, warned, .. } = self;
+        ForwardStatus::count(&status.retries, 1);
+        status.note_error(why);
+        if warned.halved.is_due() {
+            tracing::warn!("forward {}: {samples} samples are sent in halves: {why}", config.name);
+        }
+    }
+
     /// Counts a failed attempt, and waits. Returns false if the server stops.
     pub fn wait(&self, why: &str, time: Duration) -> bool {
         let Shared { config, status, stop, warned, .. } = self;
@@ -147,6 +157,7 @@ impl LastWarning {
 #[derive(Debug, Default)]
 pub struct Warned {
     refused: LastWarning,
+    halved: LastWarning,
     failing: LastWarning,
     /// The cursor cannot be written.
     pub cursor: LastWarning,
@@ -163,6 +174,8 @@ enum Verdict {
     Refused { by: RefusedBy, written: usize, text: String },
     /// The same samples again, in another format.
     OtherFormat,
+    /// The same samples again, in requests of half as many: why.
+    Halves(String),
     /// The same request again: why, and the wait that the receiver retry_after for.
     Again(String, Option<Duration>),
 }
@@ -175,6 +188,8 @@ pub struct Lane {
     negotiation: Arc<Negotiation>,
     /// Samples of a request, at most.
     batch_samples: usize,
+    /// The same, while the receiver does not take as many.
+    samples_max: usize,
     client: Client,
     encoder: Encoder,
     tracer: DeliveryTracer,
@@ -219,7 +234,16 @@ impl Lane {
         client: Client,
     ) -> Self {
         let tracer = shared.tracer();
-        Self { index, shared, negotiation, batch_samples, client, encoder: Encoder::new(), tracer }
+        Self {
+            index,
+            shared,
+            negotiation,
+            batch_samples,
+            samples_max: batch_samples,
+            client,
+            encoder: Encoder::new(),
+            tracer,
+        }
     }
 
     /// Delivers batch after batch, and sends its number for each one that is done. Ends when there are no more to come,
@@ -244,6 +268,8 @@ impl Lane {
         let mut back_off = limits::FORWARD_BACK_OFF_MIN;
         let mut format = self.negotiation.format();
         let mut attempts = Attempts::default();
+        // What was too large may have been some series with long labels.
+        self.samples_max = self.batch_samples.min(self.samples_max.saturating_mul(2));
         let mut next = self.encode(batch, place, format, &mut attempts);
         while let Some(encoded) = &next {
             if self.shared.stop.is_over() {
@@ -261,6 +287,10 @@ impl Lane {
                     continue;
                 }
                 Verdict::OtherFormat => {}
+                Verdict::Halves(why) => {
+                    self.samples_max = encoded.samples / 2;
+                    self.shared.note_halved(encoded.samples, &why);
+                }
                 Verdict::Written(samples) => {
                     self.shared.note_delivered(samples);
                     place = encoded.behind;
@@ -270,6 +300,10 @@ impl Lane {
                 Verdict::Refused { by, written, text } => {
                     let refused = encoded.samples - written;
                     self.shared.note_refused(by, refused, written, &text);
+                    // One sample alone, which is passed by: others are not as large.
+                    if by == RefusedBy::TooLarge {
+                        self.samples_max = self.batch_samples;
+                    }
                     place = encoded.behind;
                     self.trace(batch, &attempts, encoded.samples, refused, status);
                     attempts = Attempts::default();
@@ -285,7 +319,7 @@ impl Lane {
     /// Encodes the next request, and records when, unless it was encoded in another format before.
     fn encode(&mut self, batch: &Batch, place: Place, format: Format, attempts: &mut Attempts) -> Option<Encoded> {
         let start_ns = self.tracer.now_ns();
-        let encoded = self.encoder.encode(batch, self.index, place, self.batch_samples, format);
+        let encoded = self.encoder.encode(batch, self.index, place, self.samples_max, format);
         if attempts.count == 0 {
             attempts.encoded_ns = (start_ns, self.tracer.now_ns());
         }
@@ -348,6 +382,7 @@ fn judge(response: io::Result<Response>, format: Format, samples: usize, negotia
         400 if written.is_none() && !negotiation.is_confirmed() && negotiation.fall_back(format) => {
             Verdict::OtherFormat
         }
+        413 if samples > 1 && written.is_none() => Verdict::Halves(format!("status 413: {text}")),
         400..=499 if code != 429 => refused(RefusedBy::status(code), written, format!("status {code}: {text}")),
         code => Verdict::Again(format!("status {code}: {text}"), retry_after),
     }

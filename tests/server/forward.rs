@@ -113,16 +113,35 @@ fn samples_that_a_receiver_refuses_are_counted_and_passed() {
     state_file(directory.path());
     store(&server, "bad", 10);
     until("the first refusal", || (server.stat("/forwards/0/refused_by/bad_request") == 10).then_some(()));
-    store(&server, "large", 20);
-    until("the second refusal", || (server.stat("/forwards/0/refused_by/too_large") == 20).then_some(()));
+    store(&server, "large", 1);
+    until("the second refusal", || (server.stat("/forwards/0/refused_by/too_large") == 1).then_some(()));
     let names = store(&server, "good", 30);
     wait_for(&receiver, &names);
     assert_eq!(receiver.names(), names);
-    assert_eq!(receiver.seen(|seen| seen.refused.len()), 30);
+    assert_eq!(receiver.seen(|seen| seen.refused.len()), 11);
     let exposition = server.request(&get("/metrics"));
-    assert!(exposition.text().contains("reason=\"too_large\"} 20"), "{}", exposition.text());
+    assert!(exposition.text().contains("reason=\"too_large\"} 1\n"), "{}", exposition.text());
     server.stop();
     assert_eq!(server.said().iter().filter(|line| line.contains("samples refused")).count(), 1, "{:?}", server.said());
+}
+
+#[test]
+fn a_request_that_is_too_large_is_sent_in_halves() {
+    let large = Act::Respond(413, "");
+    // 20 samples, 10, 5 and 5; of the third five, 2, and of these the first one alone, which is refused.
+    let receiver = Receiver::start(Knows::V1, &[large, large, TAKE, TAKE, large, large, large]);
+    let (setup, _file) = table(&receiver, "protocol = \"1.0\"");
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = setup.start_in(directory.path());
+    state_file(directory.path());
+    let mut names = store(&server, "a", 20);
+    let refused = names.remove(10);
+    wait_for(&receiver, &names);
+    assert_eq!(receiver.names(), names, "each once, and in the order of the log");
+    assert_eq!(receiver.seen(|seen| seen.refused.last().unwrap().name().to_owned()), refused);
+    until("the count", || (server.stat("/forwards/0/delivered") == 19).then_some(()));
+    assert_eq!((server.stat("/forwards/0/retries"), server.stat("/forwards/0/refused_by/too_large")), (4, 1));
+    server.stop();
 }
 
 #[test]

@@ -62,8 +62,8 @@ pub fn holds(configs: &[ForwardConfig], directory: &Path) -> Vec<Arc<Hold>> {
     let position = |config: &ForwardConfig| match (cursor::read(directory, &config.name), config.start) {
         (Ok(Some(cursor)), _) => Some(cursor.position),
         // As the forward itself will begin.
-        (Ok(None) | Err(_), StartAt::Beginning) => Some(LogPosition::FIRST),
-        (Ok(None) | Err(_), StartAt::End) => None,
+        (Err(_), _) | (Ok(None), StartAt::Beginning) => Some(LogPosition::FIRST),
+        (Ok(None), StartAt::End) => None,
     };
     configs.iter().map(|config| Arc::new(Hold::new(&config.name, position(config)))).collect()
 }

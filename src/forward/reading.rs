@@ -9,6 +9,7 @@ use crate::{limits, stats::ForwardStatus};
 use host::time::Instant;
 use log::{FollowError, Follower, LogPosition, LogStatus, SegmentId, Start, segment::Catalog};
 use std::{
+    fmt::Display,
     io,
     path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering},
@@ -54,27 +55,34 @@ impl Reading {
         if self.shared.stop.wait(time) { Err(Stopped) } else { Ok(()) }
     }
 
-    /// The position that is delivered, that of the cursor on disk, or the place where a new forward begins.
-    pub fn start(&mut self) -> Start {
-        let first = || match self.shared.config.start {
-            StartAt::End => Start::End,
-            StartAt::Beginning => Start::Oldest,
-        };
-        let name = &self.shared.config.name;
-        match self.delivered {
-            Some(position) => Start::At(position),
-            None => match cursor::read(&self.directory, name) {
-                Ok(Some(cursor)) => {
-                    self.lines = cursor.lines;
-                    Start::At(cursor.position)
-                }
-                Ok(None) => first(),
-                Err(error) => {
-                    let start = self.shared.config.start;
-                    tracing::warn!("{}: {error}; forwarding starts at the {start:?}", cursor::file_name(name));
-                    first()
-                }
-            },
+    /// The position that is delivered, that of the cursor on disk, or the place where a new forward begins. `None`: the
+    /// cursor cannot be read now.
+    pub fn start(&mut self) -> Option<Start> {
+        if let Some(position) = self.delivered {
+            return Some(Start::At(position));
+        }
+        let Shared { config, status, .. } = &*self.shared;
+        let file = cursor::file_name(&config.name);
+        match cursor::read(&self.directory, &config.name) {
+            Ok(Some(cursor)) => {
+                self.lines = cursor.lines;
+                Some(Start::At(cursor.position))
+            }
+            Ok(None) => Some(match config.start {
+                StartAt::End => Start::End,
+                StartAt::Beginning => Start::Oldest,
+            }),
+            // It has begun, and its place is unknown: what was delivered comes again, and nothing is passed by.
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                let what = format!("{file}: {error}; everything that the log has is sent again");
+                status.note_error(&what);
+                tracing::warn!("forward {}: {what}", config.name);
+                Some(Start::Oldest)
+            }
+            Err(error) => {
+                self.note_unreadable(&format!("{file}: {error}"));
+                None
+            }
         }
     }
 
@@ -155,8 +163,8 @@ impl Reading {
         Ok((sealed + active).saturating_sub(position.byte))
     }
 
-    /// Notes that the log cannot be read.
-    pub fn note_unreadable(&self, error: &FollowError) {
+    /// Notes that the log or the cursor cannot be read.
+    pub fn note_unreadable(&self, error: &impl Display) {
         self.shared.status.note_error(&error.to_string());
         let unreadable: &LastWarning = &self.shared.warned.unreadable;
         if unreadable.is_due() {

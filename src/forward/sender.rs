@@ -115,7 +115,7 @@ impl Job {
 
     /// Opens the log at the position that is delivered, at that of the cursor, or where a new forward begins.
     pub fn open(&mut self) -> Option<Follower> {
-        let start = self.reading.start();
+        let start = self.reading.start()?;
         let follower = self.reading.open(start)?;
         self.taken = self.reading.delivered;
         // A new forward has its place from now on.

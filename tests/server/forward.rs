@@ -201,21 +201,50 @@ fn a_forward_continues_where_it_was_after_restarts() {
     assert_eq!(log::lines(directory.path()).len() % 10, 0);
 }
 
-#[test]
-fn a_damaged_cursor_is_a_warning() {
+/// Spoils the cursor's file between two runs, and repairs it once there was the warning: each line is delivered.
+fn passes_nothing_by(spoil: impl FnOnce(&Path), warning: &str, repair: impl FnOnce(&Path)) {
     let receiver = Receiver::start(Knows::Both, &[]);
     let directory = tempfile::tempdir().unwrap();
     let setup = setup(&receiver);
     let mut server = setup.start_in(directory.path());
     let path = state_file(directory.path());
     server.stop();
-    fs::write(&path, "metricstream forward 1\nposition first:0\ncrc32 00000000\n").unwrap();
-    let mut server = setup.start_in(directory.path());
-    server.wait_for_line("the warning", |line| line.contains("it is damaged").then_some(()));
-    until("the cursor", || fs::read_to_string(&path).unwrap().contains("crc32 00000000").then_some(()).xor(Some(())));
-    let names = store(&server, "a", 3);
-    wait_for(&receiver, &names);
+    spoil(&path);
+    // Behind the cursor, without the forward.
+    let mut server = with_driver(Driver::Epoll).start_in(directory.path());
+    let mut names = store(&server, "away", 3);
     server.stop();
+    let mut server = setup.start_in(directory.path());
+    server.wait_for_line("the warning", |line| line.contains(warning).then_some(()));
+    repair(&path);
+    names.extend(store(&server, "after", 3));
+    wait_for(&receiver, &names);
+    assert_eq!(receiver.names(), names, "each once, and in the order of the log");
+    server.stop();
+    assert!(fs::read_to_string(&path).unwrap().starts_with("metricstream forward 1\n"));
+}
+
+#[test]
+fn a_damaged_cursor_passes_nothing_by() {
+    for damaged in
+        ["metricstream forward 1\nposition first:0\ncrc32 00000000\n", "", "metricstream forward 1\nposit", "\0"]
+    {
+        passes_nothing_by(|path| fs::write(path, damaged).unwrap(), "it is damaged", |_| {});
+    }
+    passes_nothing_by(|path| fs::write(path, b"\xff\xfe").unwrap(), "sent again", |_| {});
+}
+
+#[test]
+fn a_cursor_that_cannot_be_read_is_waited_for() {
+    let beside = |path: &Path| path.with_extension("kept");
+    let hide = |path: &Path| {
+        fs::rename(path, beside(path)).unwrap();
+        fs::create_dir(path).unwrap();
+    };
+    passes_nothing_by(hide, "Is a directory", |path| {
+        fs::remove_dir(path).unwrap();
+        fs::rename(beside(path), path).unwrap();
+    });
 }
 
 #[test]

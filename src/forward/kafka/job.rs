@@ -245,7 +245,10 @@ impl Job {
                 self.reading.lines = Some(lines);
                 Start::At(position)
             }
-            _ => self.reading.start(),
+            _ => match self.reading.start() {
+                Some(start) => start,
+                None => return Ok(None),
+            },
         };
         let name = &self.shared.config.name;
         if let (None, Start::At(position)) = (self.committed, start) {

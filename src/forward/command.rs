@@ -228,10 +228,7 @@ fn reset(directory: &Path, name: &str, start: Start) -> Result<(), ForwardsError
         return Err(ForwardsError::Unknown(name.to_owned(), known));
     }
     let _lock = DirectoryLock::take(directory).map_err(ForwardsError::Lock)?;
-    let mut follower = Follower::open_offline(directory, start).map_err(ForwardsError::ResetTarget)?;
-    let position = follower.position();
-    // Inside a compressed segment, that it is the beginning of a line is found by reading.
-    follower.read(&mut LineBuffer::default(), 1).map_err(ForwardsError::ResetTarget)?;
+    let position = Follower::open_offline(directory, start).map_err(ForwardsError::ResetTarget)?.position();
     let path = || directory.join(cursor::file_name(name));
     // Kafka would know the former place by this identity: without it, the forward begins anew, at this position.
     let identity = directory.join(cursor::identity_file_name(name));

@@ -300,7 +300,7 @@ impl Follower {
             }
             Some(segment) => {
                 self.position.segment = SegmentId::Sealed(segment.name);
-                let source = Source::open(&self.directory, segment.name)?.ok_or_else(gone)?;
+                let mut source = Source::open(&self.directory, segment.name)?.ok_or_else(gone)?;
                 source.check(byte).map_err(|error| error.unwrap_or_else(gone))?;
                 source
             }
@@ -358,22 +358,23 @@ impl Source {
     }
 
     /// Checks that `byte` is the beginning of a line, or the end. `Err(None)`: it is behind the end.
-    fn check(&self, byte: u64) -> Result<(), Option<FollowError>> {
+    fn check(&mut self, byte: u64) -> Result<(), Option<FollowError>> {
         match self {
             Self::Active(..) => Ok(()),
             Self::Plain(_, file, bytes) => check_line_start(file, byte, *bytes),
-            // The rest is checked when the block is read.
             Self::Compressed(_, frames) if byte > frames.sidecar.bytes => Err(None),
-            Self::Compressed(..) => Ok(()),
+            Self::Compressed(..) if byte == 0 => Ok(()),
+            Self::Compressed(_, frames) => frames.lines_from(byte).map(|_| ()).map_err(Some),
         }
     }
 }
 
 impl Frames {
-    fn read(&mut self, byte: u64, lines: &mut LineBuffer, bytes_max: usize) -> Result<usize, FollowError> {
+    /// The lines from `byte` on of the block that it is in, which is kept; none at the end of the segment.
+    fn lines_from(&mut self, byte: u64) -> Result<&[u8], FollowError> {
         let blocks = &self.sidecar.blocks;
         let index = blocks.partition_point(|block| block.offset <= byte).saturating_sub(1);
-        let Some(block) = blocks.get(index).filter(|block| byte < block.offset + block.bytes) else { return Ok(0) };
+        let Some(block) = blocks.get(index).filter(|block| byte < block.offset + block.bytes) else { return Ok(&[]) };
         if self.block != Some(index) {
             self.block = None;
             self.reader.read(block, &mut self.lines)?;
@@ -385,6 +386,11 @@ impl Frames {
         if before.last().is_some_and(|&last| last != b'\n') {
             return Err(FollowError::InsideLine);
         }
+        Ok(rest)
+    }
+
+    fn read(&mut self, byte: u64, lines: &mut LineBuffer, bytes_max: usize) -> Result<usize, FollowError> {
+        let rest = self.lines_from(byte)?;
         let within = &rest[..rest.len().min(bytes_max)];
         let end = memrchr(b'\n', within).or_else(|| memchr(b'\n', rest)).map_or(0, |end| end + 1);
         lines.space(end).copy_from_slice(&rest[..end]);

@@ -196,13 +196,15 @@ fn a_position_inside_a_line_is_refused() {
     log.append("67890\n");
     log.until(|log| log.status.published().bytes == 6);
     let inside = [SegmentId::Sealed(name), SegmentId::After(None), SegmentId::After(Some(name))];
-    for segment in inside {
+    let refuses = |segment: SegmentId| {
         let refused = log.follow(Start::At(LogPosition { segment, byte: 3 }));
         assert!(matches!(refused, Err(FollowError::InsideLine)), "{segment}");
-    }
+    };
+    inside.into_iter().for_each(refuses);
     compress_segment(log.directory.path(), name);
-    let mut compressed = log.follow(Start::At(LogPosition { segment: SegmentId::Sealed(name), byte: 3 })).unwrap();
-    assert!(matches!(compressed.read(&mut LineBuffer::default(), MANY), Err(FollowError::InsideLine)));
+    // Found as it is opened, too: who goes on elsewhere then would open it again and again.
+    inside.into_iter().for_each(refuses);
+    assert_eq!(log.rest_from(LogPosition { segment: SegmentId::Sealed(name), byte: 6 }), "67890\n");
     log.stop();
 }
 

@@ -5,6 +5,7 @@ use crate::{
     http::{Client, Response, get, post, post_to},
     metric, on_both_drivers,
     process::Signal,
+    protocols::one_of_each,
     server::{Driver, Server, Setup, until},
     with_driver,
 };
@@ -136,24 +137,12 @@ fn positions_are_exact_with_many_clients(driver: Driver) {
     }
 }
 
-const COLLECTD: &str = concat!(
-    r#"[{"values":[5],"dstypes":["gauge"],"dsnames":["value"],"time":1700000000.0,"host":"h","plugin":"p","#,
-    r#""plugin_instance":"","type":"t","type_instance":""}]"#
-);
-
 fn every_protocol_has_positions(driver: Driver) {
     let server = setup(driver).start();
-    for (target, body) in [
-        ("/write", "cpu value=1\n"),
-        ("/api/v2/write?precision=ms", "cpu value=2\n"),
-        ("/metrics/job/batch", "some_metric 3\n"),
-        ("/api/v1/series", r#"{"series":[{"metric":"a.b","points":[[1700000000,4]]}]}"#),
-        ("/collectd", COLLECTD),
-    ] {
-        let response = server.request(&post_to(target, "Content-Type: application/json\r\n", body));
-        let position = position(&response);
+    for (protocol, request, ..) in one_of_each() {
+        let position = position(&server.request(&request));
         let end = server.request(&get("/log?from=end"));
-        assert_eq!(end.header("X-MetricsStream-Next"), Some(position.as_str()), "{target}");
+        assert_eq!(end.header("X-MetricsStream-Next"), Some(position.as_str()), "{protocol}");
     }
     // What is stored of a batch that is refused in part has a position too.
     let response = server.request(&post_to("/write", "", "cpu value=1\ncpu value\n"));

@@ -112,7 +112,7 @@ const DATADOG_1: &str =
 const DATADOG_2: &str = r#"{"series":[{"metric":"dd.two","type":3,"points":[{"timestamp":1790000000,"value":2}],"resources":[{"type":"host","name":"h"}]}]}"#;
 
 /// A request of each protocol with one metric, its status, its body, and the line that it becomes.
-fn one_of_each() -> Vec<(&'static str, Vec<u8>, u16, &'static str, String)> {
+pub fn one_of_each() -> Vec<(&'static str, Vec<u8>, u16, &'static str, String)> {
     let line = |name: &str, value: &str, kind: &str, tags: &str, stamp: &str| {
         format!(r#"{{"timestamp":"{stamp}","name":"{name}","value":{value},"type":"{kind}","tags":{{{tags}}}}}"#)
     };

@@ -9,6 +9,7 @@ import signal
 import socket
 import statistics
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -17,12 +18,13 @@ import urllib.request
 from callgrind import counts
 
 DEADLINE_S = 300
-TICKS = os.sysconf("SC_CLK_TCK")
 CORES = sorted(os.sched_getaffinity(0))
 # The load beside which a forward runs, how long, in how many pairs of runs a round, and the metrics of its batches.
 METRICS_PER_SECOND, INGESTION_S, PAIRS, BATCHES = 100_000, 3, 2, (3, 100)
 # Bodies in turn: at this load a series comes again after 30 ms and more, so that no sample takes another's place.
 BODIES = 1_000
+# The default of `batch_samples`.
+BATCH_SAMPLES = 10_000
 
 
 def acknowledge(connection):
@@ -81,13 +83,14 @@ def write_log(path, samples, series):
 
 def cpu_s(pid, threads=""):
     """CPU time of a process's threads whose names begin so, user and system, in seconds."""
-    ticks = 0
+    total_ns = 0
     for task in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{task}/stat", encoding="ascii") as file:
-            name, _, fields = file.read().rpartition(")")
-        if name.partition("(")[2].startswith(threads):
-            ticks += sum(map(int, fields.split()[11:13]))
-    return ticks / TICKS
+        with open(f"/proc/{pid}/task/{task}/comm", encoding="ascii") as file:
+            is_counted = file.read().startswith(threads)
+        if is_counted:
+            with open(f"/proc/{pid}/task/{task}/schedstat", encoding="ascii") as file:
+                total_ns += int(file.read().split()[0])
+    return total_ns / 1e9
 
 
 def free_port():
@@ -127,18 +130,6 @@ def write_bodies(path, batch):
             file.write(json.dumps({"metrics": metrics}) + "\n")
 
 
-def reactor_ns(pid):
-    """CPU time of a server's reactors, in nanoseconds."""
-    total = 0
-    for task in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{task}/comm", encoding="ascii") as file:
-            is_reactor = file.read().startswith("reactor-")
-        if is_reactor:
-            with open(f"/proc/{pid}/task/{task}/schedstat", encoding="ascii") as file:
-                total += int(file.read().split()[0])
-    return total
-
-
 def run_ingestion(binary, load_test, bodies, batch, url):
     """Loads a server, which forwards to `url` unless that is empty. Returns CPU microseconds of its reactor for each
     request, and samples delivered for each second."""
@@ -173,9 +164,9 @@ def run_ingestion(binary, load_test, bodies, batch, url):
         try:
             wait("the server", responds)
             load(port, 1)
-            before, delivered_before = reactor_ns(server.pid), delivered()
+            before, delivered_before = cpu_s(server.pid, "reactor-"), delivered()
             requests = load(port, INGESTION_S)
-            cpu_us = (reactor_ns(server.pid) - before) / requests / 1000
+            cpu_us = (cpu_s(server.pid, "reactor-") - before) / requests * 1e6
             return cpu_us, (delivered() - delivered_before) / INGESTION_S
         finally:
             server.send_signal(signal.SIGTERM)
@@ -231,6 +222,37 @@ def run_forward(binary, log, url, options, samples, behind, cores=None):
         return cpu, elapsed, receiver_bytes[0] - bytes_before
 
 
+# Reads the log as a forward does, and sends as many requests of as many bytes as it has sent: nothing else. Prints the
+# CPU seconds that this takes.
+FLOOR = """
+import os, resource, socket, sys
+log, port, sent_bytes, requests = sys.argv[1], *map(int, sys.argv[2:])
+def cpu_s():
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+file, piece = os.open(log, os.O_RDONLY), bytearray(262144)
+body, response = bytes(sent_bytes // requests), bytearray(4096)
+head = b"POST / HTTP/1.1\\r\\nContent-Length: %d\\r\\n\\r\\n" % len(body)
+connection = socket.create_connection(("127.0.0.1", port))
+connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+each, begin, read = os.fstat(file).st_size / requests, cpu_s(), 0
+for request in range(1, requests + 1):
+    while read < request * each - 1:
+        read += os.preadv(file, [piece], read)
+    connection.sendall(head + body)
+    connection.recv_into(response)
+print(cpu_s() - begin)
+"""
+
+
+def run_floor(log, port, sent_bytes, samples):
+    """The system calls alone of a forward that has sent so many bytes. Returns as `run_forward` does."""
+    begin = time.monotonic()
+    command = [sys.executable, "-c", FLOOR, log, str(port), str(sent_bytes), str(-(-samples // BATCH_SAMPLES))]
+    done = subprocess.run(command, stdout=subprocess.PIPE, timeout=DEADLINE_S, check=True)
+    return float(done.stdout), time.monotonic() - begin, sent_bytes
+
+
 STAGES = ("reading", "encoding", "compressing")
 
 
@@ -252,7 +274,7 @@ def count_stages(binary, url, options, samples, series):
                                   for what in ("forward::sender::Job", "forward::lane::Lane"))
             for function, count in thread.items():
                 if is_lane:
-                    is_compressing = re.search(r"\bsnap::|ZSTD|HUF_|FSE_", function)
+                    is_compressing = re.search(r"\bsnap(py)?::|ZSTD|HUF_|FSE_", function)
                     stages["compressing" if is_compressing else "encoding"] += count
                 elif is_reader:
                     stages["reading"] += count
@@ -321,6 +343,7 @@ def main():
                 for name, options in OURS}
         if len(CORES) > 1:
             runs[ONE_CORE] = lambda: run_forward(arguments.binary, log, url, OURS[0][1], samples, None, {CORES[0]})
+        runs[FLOOR_OF_V1] = lambda: run_floor(log, receiver, found[V1][-1][2], samples)
         bodies = {batch: os.path.join(directory, f"bodies-{batch}") for batch in batches}
         for batch, path in bodies.items():
             write_bodies(path, batch)
@@ -349,7 +372,7 @@ def main():
         rate = samples / statistics.median(elapsed for _, elapsed, _ in found[ONE_CORE])
         goals.append(("samples a second of a server on one core", rate, "at least", 1_000_000))
     if "vmagent, snappy" in found:
-        ours, theirs = (found[name] for name in ("metricstream, 1.0", "vmagent, snappy"))
+        ours, theirs = (found[name] for name in (V1, "vmagent, snappy"))
         ratio = statistics.median(our[0] / their[0] for our, their in zip(ours, theirs))
         goals.append(("CPU of a sample over vmagent's, 1.0 and snappy", ratio, "at most", 1 / 3))
     print_goals(goals)
@@ -363,9 +386,11 @@ def main():
 
 
 ONE_CORE = "metricstream, 2.0, on one core"
+V1 = "metricstream, 1.0"
+FLOOR_OF_V1 = "its system calls alone, 1.0"
 OURS = [
     ("metricstream, 2.0", 'protocol = "2.0"'),
-    ("metricstream, 1.0", 'protocol = "1.0"'),
+    (V1, 'protocol = "1.0"'),
     ("metricstream, 1.0, 2,000 a request", 'protocol = "1.0"\nbatch_samples = 2000'),
     ("metricstream, 1.0 zstd", 'compression = "zstd"'),
     ("metricstream, 2.0, 4 shards", 'protocol = "2.0"\nshards = 4'),

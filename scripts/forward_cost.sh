@@ -10,7 +10,8 @@ usage: forward_cost.sh [--samples N] [--series N] [--rounds N] [--install | --in
 Makes a log of samples [default: 2000000] of series [default: 1000] with five tags, lets metricstream forward it from
 the beginning to a receiver that only acknowledges, in each format, and to vmagent (Debian: victoria-metrics, or
 --install), which relays it to the same receiver; all in turns, for a number of rounds [default: 3]. Prints the median
-of the CPU time of each for a sample, and samples for a second of CPU time.
+of the CPU time of each for a sample, and samples for a second of CPU time; and that of the system calls alone, made by
+a program that reads the same log and sends as many bytes.
 
 Then 100,000 metrics a second are posted for 3 seconds to a server without and to one with a forward, in batches of 3
 and of 100, in turns, twice a round: the CPU time of the reactor for a request in each, and the median of the ratios

@@ -12,6 +12,8 @@ const HEAD_BYTES: usize = BEFORE_TIMESTAMP.len() + TIMESTAMP_BYTES + BEFORE_NAME
 /// The powers of ten that a 64-bit float has exactly, and that can stand behind so many digits.
 const POWERS: [f64; SHORT_DIGITS_MAX + 1] =
     [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19];
+/// Powers of ten up to that of the digits that are read at once.
+const INTEGER_POWERS: [u64; 9] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
 /// Digits whose number fits into 64 bits, whatever they are.
 const SHORT_DIGITS_MAX: usize = 19;
 /// The number up to which each integer is a 64-bit float.
@@ -75,7 +77,19 @@ fn short_decimal(text: &[u8], at: usize) -> Option<(f64, usize)> {
 
 /// Reads digits behind those that made `number`: the number of all, if it fits, and the offset behind them.
 #[inline(always)]
-fn digits(text: &[u8], begin: usize, mut number: u64) -> Option<(u64, usize)> {
+fn digits(text: &[u8], begin: usize, number: u64) -> Option<(u64, usize)> {
+    match text.get(begin..)?.first_chunk() {
+        Some(eight) => {
+            let (count, own) = leading_digits(u64::from_le_bytes(*eight));
+            let number = number.wrapping_mul(INTEGER_POWERS[count]).wrapping_add(own);
+            if count == eight.len() { more_digits(text, begin + count, number) } else { Some((number, begin + count)) }
+        }
+        None => more_digits(text, begin, number),
+    }
+}
+
+/// As [`digits`] does, one after the other.
+fn more_digits(text: &[u8], begin: usize, mut number: u64) -> Option<(u64, usize)> {
     let mut end = begin;
     for byte in text.get(begin..)? {
         let digit = byte.wrapping_sub(b'0');
@@ -86,6 +100,22 @@ fn digits(text: &[u8], begin: usize, mut number: u64) -> Option<(u64, usize)> {
         end += 1;
     }
     Some((number, end))
+}
+
+/// The digits that eight characters begin with, the first one in the lowest byte: how many they are, and their number.
+#[inline(always)]
+fn leading_digits(text: u64) -> (usize, u64) {
+    const LOW_SEVEN: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+    let distances = text ^ u64::from_le_bytes([b'0'; 8]);
+    // The highest bit of each byte that is above nine. Nothing is carried from one to the next.
+    let others = (((distances & LOW_SEVEN) + 0x7676_7676_7676_7676) | distances) & !LOW_SEVEN;
+    let bits = others.trailing_zeros() & !7;
+    // Digits behind as many zeros as there are characters of others; then pairs, fours, and all of them.
+    let digits = distances.checked_shl(u64::BITS - bits).unwrap_or(0);
+    let pairs = (digits * 10 + (digits >> 8)) & 0x00ff_00ff_00ff_00ff;
+    let fours = (pairs * 100 + (pairs >> 16)) & 0x0000_ffff_0000_ffff;
+    let number = (fours * 10_000 + (fours >> 32)) & 0xffff_ffff;
+    ((bits / 8) as usize, number)
 }
 
 #[inline(never)]

@@ -539,6 +539,9 @@ pub const FORWARD_BACK_OFF_MAX: Duration = Duration::from_secs(5);
 pub const FORWARD_RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 /// Bytes of a response that are read; the rest costs the connection.
 pub const FORWARD_RESPONSE_BYTES_MAX: usize = 64 * KIB;
+/// Time that the body of a response may take once its head is there. Its text is for people, and a receiver that never
+/// ends it is to cost no more.
+pub const FORWARD_BODY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Header fields of a response: twice as many as receivers behind two proxies send.
 pub const FORWARD_RESPONSE_HEADERS_MAX: usize = 64;
 /// Bytes of a response that are logged.

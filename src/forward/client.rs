@@ -1,12 +1,15 @@
 //! The HTTP client of a forward: one request at a time over one connection, which is kept while the receiver keeps it.
-//! Every wait is bounded, and ends soon after the server begins to stop.
+//! Every wait is bounded, and all but that for the address of a name end soon after the server begins to stop.
 
-use super::target::{Target, Tls};
+use super::{
+    response::{Body, Head, Response},
+    target::{Target, Tls},
+};
 use crate::limits;
 use host::{net::TcpStream, time::Instant};
 use rustls::{ClientConnection, StreamOwned};
 use std::{
-    io::{self, Read, Write},
+    io::{self, IoSlice, Read, Write},
     net::ToSocketAddrs,
     sync::{
         Arc,
@@ -16,20 +19,6 @@ use std::{
 };
 use wake::clock::Clock;
 
-/// A response.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Response {
-    /// The status code.
-    pub code: u16,
-    /// The wait that the receiver requests.
-    pub retry_after: Option<Duration>,
-    /// Samples that were written, by the fields of version 2.0; `None`: there are none of these fields.
-    pub written: Option<usize>,
-    /// The beginning of the body.
-    pub text: String,
-    is_kept: bool,
-}
-
 /// A client of one receiver.
 #[derive(Debug)]
 pub struct Client {
@@ -38,7 +27,8 @@ pub struct Client {
     timeout: Duration,
     is_over: Arc<AtomicBool>,
     connection: Option<Connection>,
-    request: Vec<u8>,
+    /// The head of a request.
+    head: Vec<u8>,
     /// The clock of traces, if deliveries are traced.
     clock: Option<Clock>,
     sent_ns: u64,
@@ -48,6 +38,24 @@ pub struct Client {
 enum Connection {
     Plain(TcpStream),
     Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Connection {
+    fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => &stream.sock,
+        }
+    }
+
+    /// The connection, if it can take another request: it is open, and nothing has come that was not requested.
+    /// Receivers close connections that are idle for long, and some say so first (408).
+    fn if_idle(mut self) -> Option<Self> {
+        self.socket().set_nonblocking(true).ok()?;
+        let read = self.read(&mut [0]);
+        self.socket().set_nonblocking(false).ok()?;
+        read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock).then_some(self)
+    }
 }
 
 impl Read for Connection {
@@ -67,6 +75,13 @@ impl Write for Connection {
         }
     }
 
+    fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.write_vectored(parts),
+            Self::Tls(stream) => stream.write_vectored(parts),
+        }
+    }
+
     fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::Plain(_) => Ok(()),
@@ -82,6 +97,11 @@ struct Limit<'a> {
 }
 
 impl Limit<'_> {
+    /// This limit, or `time` from now if that is over earlier.
+    fn within(&self, time: Duration) -> Self {
+        Self { deadline: self.deadline.min(Instant::now() + time), is_over: self.is_over }
+    }
+
     fn check(&self) -> io::Result<()> {
         if self.is_over.load(Ordering::Relaxed) {
             return Err(io::Error::new(io::ErrorKind::Interrupted, "the server is stopping"));
@@ -103,7 +123,7 @@ impl Client {
         is_over: Arc<AtomicBool>,
         clock: Option<Clock>,
     ) -> Self {
-        Self { target, tls, timeout, is_over, connection: None, request: Vec::new(), clock, sent_ns: 0 }
+        Self { target, tls, timeout, is_over, connection: None, head: Vec::new(), clock, sent_ns: 0 }
     }
 
     /// The time at which the last request was sent as a whole, by the clock of traces; 0: it was not, or there is none.
@@ -126,16 +146,16 @@ impl Client {
     fn exchange(&mut self, fields: &str, body: &[u8]) -> io::Result<Response> {
         self.sent_ns = 0;
         let limit = Limit { deadline: Instant::now() + self.timeout, is_over: &self.is_over };
-        let connection = match self.connection.take() {
+        let connection = match self.connection.take().and_then(Connection::if_idle) {
             Some(connection) => connection,
             None => connect(&self.target, self.tls.as_ref(), &limit)?,
         };
         let connection = self.connection.insert(connection);
-        self.request.clear();
-        write!(self.request, "{}{fields}Content-Length: {}\r\n\r\n", self.target.head, body.len())?;
-        self.request.extend_from_slice(body);
+        self.head.clear();
+        write!(self.head, "{}{fields}Content-Length: {}\r\n\r\n", self.target.head, body.len())?;
+        let mut request = [&self.head[..], body].map(IoSlice::new);
         // It may have responded before it closed.
-        let failed = write_all(connection, &self.request, &limit).err();
+        let failed = write_all(connection, &mut request, &limit).err();
         if failed.is_none() {
             self.sent_ns = self.clock.map_or(0, |clock| clock.monotonic_ns());
         }
@@ -173,13 +193,13 @@ fn is_slice(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
 }
 
-/// Writes everything. The limit is checked at each step, as a receiver that takes a byte at a time never makes it wait.
-fn write_all(to: &mut Connection, mut bytes: &[u8], limit: &Limit<'_>) -> io::Result<()> {
-    while !bytes.is_empty() {
+/// Writes all parts. The limit is checked at each step, as a receiver that takes a byte at a time never makes it wait.
+fn write_all(to: &mut Connection, mut parts: &mut [IoSlice<'_>], limit: &Limit<'_>) -> io::Result<()> {
+    while !parts.is_empty() {
         limit.check()?;
-        match to.write(bytes) {
+        match to.write_vectored(parts) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => bytes = &bytes[written..],
+            Ok(written) => IoSlice::advance_slices(&mut parts, written),
             Err(error) if is_slice(&error) => {}
             Err(error) => return Err(error),
         }
@@ -209,29 +229,20 @@ fn read_more(from: &mut Connection, to: &mut Vec<u8>, limit: &Limit<'_>) -> io::
 }
 
 fn read_response(connection: &mut Connection, limit: &Limit<'_>) -> io::Result<Response> {
-    let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
+    let invalid = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
     let mut bytes = Vec::new();
     loop {
-        if let Some((mut response, head, length)) = parse_head(&bytes).map_err(|what| invalid(&what))? {
+        if let Some(head) = Head::parse(&bytes).map_err(invalid)? {
+            bytes.drain(..head.bytes);
             // An informational response is followed by the one that counts.
-            if (100..200).contains(&response.code) {
+            if head.is_informational() {
                 limit.check()?;
-                bytes.drain(..head);
                 continue;
             }
-            let shown = length.unwrap_or(limits::FORWARD_RESPONSE_BYTES_MAX).min(limits::FORWARD_RESPONSE_BYTES_MAX);
-            let mut is_whole = true;
-            while is_whole && bytes.len() - head < shown {
-                // The status counts, also where the text does not come.
-                is_whole = read_more(connection, &mut bytes, limit).unwrap_or(false);
-            }
-            response.is_kept &= length.is_some_and(|length| bytes.len() - head == length);
-            let body = &bytes[head..bytes.len().min(head + limits::FORWARD_TEXT_BYTES_MAX)];
-            response.text = String::from_utf8_lossy(body).trim().escape_debug().to_string();
-            return Ok(response);
+            return Ok(read_body(connection, bytes, head, limit));
         }
         if bytes.len() > limits::FORWARD_RESPONSE_BYTES_MAX {
-            return Err(invalid("the head of the response is too long"));
+            return Err(invalid("the head of the response is too long".to_owned()));
         }
         if !read_more(connection, &mut bytes, limit)? {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the connection ended before the response did"));
@@ -239,80 +250,15 @@ fn read_response(connection: &mut Connection, limit: &Limit<'_>) -> io::Result<R
     }
 }
 
-/// The head of a response, its bytes, and the length of the body if it is known. `None`: not yet whole.
-fn parse_head(bytes: &[u8]) -> Result<Option<(Response, usize, Option<usize>)>, String> {
-    let mut headers = [httparse::EMPTY_HEADER; limits::FORWARD_RESPONSE_HEADERS_MAX];
-    let mut head = httparse::Response::new(&mut headers);
-    let end = match head.parse(bytes).map_err(|error| format!("the response is not HTTP: {error}"))? {
-        httparse::Status::Partial => return Ok(None),
-        httparse::Status::Complete(end) => end,
-    };
-    let code = head.code.unwrap_or(0);
-    let field = |name: &str| {
-        let found = head.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name))?;
-        Some(String::from_utf8_lossy(found.value).trim().to_owned())
-    };
-    let length = match field("content-length") {
-        _ if code == 204 || code == 304 => Some(0),
-        _ if field("transfer-encoding").is_some() => None,
-        Some(text) => Some(text.parse().map_err(|_| format!("the response has a Content-Length of {text:?}"))?),
-        None => None,
-    };
-    let closes = field("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
-    let seconds = field("retry-after").and_then(|value| value.parse().ok());
-    let retry_after = seconds.map(|seconds| Duration::from_secs(seconds).min(limits::FORWARD_RETRY_AFTER_MAX));
-    let of_kind = |kind: &str| field(&format!("x-prometheus-remote-write-{kind}-written"));
-    // Where one of them is there, one that is not is zero, by the specification.
-    let written = match of_kind("samples") {
-        None => of_kind("histograms").or_else(|| of_kind("exemplars")).map(|_| 0),
-        Some(samples) => Some(samples.parse().unwrap_or(0)),
-    };
-    let is_kept = !closes && head.version == Some(1);
-    Ok(Some((Response { code, retry_after, written, text: String::new(), is_kept }, end, length)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parsed(text: &str) -> (Response, Option<usize>) {
-        let (response, end, length) = parse_head(text.as_bytes()).unwrap().unwrap();
-        assert_eq!(end, text.len());
-        (response, length)
-    }
-
-    #[test]
-    fn what_was_written_is_in_any_of_three_fields() {
-        let written = |field: &str| parsed(&format!("HTTP/1.1 200 OK\r\n{field}\r\n")).0.written;
-        for (field, expected) in [
-            ("", None),
-            ("X-Prometheus-Remote-Write-Samples-Written: 17\r\n", Some(17)),
-            ("x-prometheus-remote-write-histograms-written: 3\r\n", Some(0)),
-            ("X-PROMETHEUS-REMOTE-WRITE-EXEMPLARS-WRITTEN: 0\r\n", Some(0)),
-            ("X-Prometheus-Remote-Write-Samples-Written: many\r\n", Some(0)),
-        ] {
-            assert_eq!(written(field), expected, "{field}");
+/// Reads the rest of a response, whose body begins with `bytes`. The status counts, also where the text does not come.
+fn read_body(connection: &mut Connection, mut bytes: Vec<u8>, head: Head, limit: &Limit<'_>) -> Response {
+    let limit = limit.within(limits::FORWARD_BODY_TIMEOUT);
+    let mut body = Body::new(head.framing);
+    while body.take(&bytes) {
+        bytes.clear();
+        if !read_more(connection, &mut bytes, &limit).unwrap_or(false) {
+            break;
         }
     }
-
-    #[test]
-    fn a_wait_that_a_receiver_asks_for_is_bounded() {
-        let wait = |value: &str| parsed(&format!("HTTP/1.1 429 X\r\nRetry-After: {value}\r\n\r\n")).0.retry_after;
-        assert_eq!(wait("7"), Some(Duration::from_secs(7)));
-        assert_eq!(wait("999999999"), Some(limits::FORWARD_RETRY_AFTER_MAX));
-        assert_eq!((wait("99999999999999999999"), wait("-1"), wait("soon")), (None, None, None));
-    }
-
-    #[test]
-    fn a_length_is_known_or_the_connection_is_not_kept() {
-        assert_eq!(parsed("HTTP/1.1 204 X\r\n\r\n").1, Some(0));
-        assert_eq!(parsed("HTTP/1.1 200 X\r\nContent-Length: 5\r\n\r\n").1, Some(5));
-        assert_eq!(parsed("HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n").1, None);
-        assert_eq!(parsed("HTTP/1.1 200 X\r\n\r\n").1, None);
-        assert!(!parsed("HTTP/1.0 200 X\r\nContent-Length: 5\r\n\r\n").0.is_kept);
-        assert!(!parsed("HTTP/1.1 200 X\r\nConnection: Close\r\n\r\n").0.is_kept);
-        for text in ["SSH-2.0-OpenSSH\r\n", "HTTP/1.1 200 X\r\nContent-Length: -1\r\n\r\n", "\0\0\0\0"] {
-            assert!(parse_head(text.as_bytes()).is_err(), "{text:?}");
-        }
-    }
+    head.response.with(&body)
 }

@@ -3,10 +3,11 @@
 
 use super::{
     batch::{Batch, Place},
-    client::{Client, Response},
+    client::Client,
     config::ForwardConfig,
     encoder::{Encoded, Encoder},
     format::{Format, Negotiation},
+    response::Response,
 };
 use crate::{
     limits,

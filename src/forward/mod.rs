@@ -1,9 +1,9 @@
 //! Forwarding: lines of the log, delivered to remote write receivers.
 //!
 //! Owns: what to forward and where (`config`, `target`), what a line becomes (`known`, `labels`, `batch`), the request
-//! (`encoder`, `snappy`, `format`, `client`), the place in the log that a receiver has acknowledged (`cursor`,
-//! `reading`), the threads of a forward: one that reads (`sender`), and one for each connection (`lane`); and, with the
-//! feature `kafka`, a topic of Kafka as the receiver (`kafka`). `command` is `metricstream forwards`.
+//! (`encoder`, `snappy`, `format`, `client`, `response`), the place in the log that a receiver has acknowledged
+//! (`cursor`, `reading`), the threads of a forward: one that reads (`sender`), and one for each connection (`lane`);
+//! and, with the feature `kafka`, a topic of Kafka as the receiver (`kafka`). `command` is `metricstream forwards`.
 //! Promises: each line behind the cursor is delivered at least once - to Kafka exactly once -, or refused by the
 //! receiver and counted; the order of the log is the order of delivery of each series, and with one connection of all;
 //! a receiver that is away costs no memory. May not touch: the reactors, clients.
@@ -21,6 +21,7 @@ mod known;
 mod labels;
 mod lane;
 mod reading;
+mod response;
 mod sender;
 mod snappy;
 mod target;

@@ -105,6 +105,111 @@ fn a_misbehaving_receiver_of_2_0_loses_nothing() {
     loses_nothing("2.0", Knows::Both);
 }
 
+/// Responses of success in each framing and cut: all of them end where they end.
+const SUCCESSES: [&[&[u8]]; 6] = [
+    &[b"HTTP/1.1 204 X\r\n\r\n"],
+    &[b"H", b"TTP/1.1 2", b"00 X\r\nContent-Le", b"ngth: 2\r", b"\n\r", b"\no", b"k"],
+    &[b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"],
+    &[
+        b"HTTP/1.1 200 X\r\ntransfer-encoding: chunked\r\n\r\n",
+        b"1;a=b\r",
+        b"\no\r\n1",
+        b"\r\nk\r\n0\r\n",
+        b"X: y\r\n\r",
+        b"\n",
+    ],
+    &[b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\nHTTP/1.1 204 X\r\n\r\n"],
+    &[b"HTTP/1.1 202 X\r\nContent-Length: 0\r\nConnection: keep-alive\r\n\r\n"],
+];
+
+#[test]
+fn a_response_in_any_framing_keeps_its_connection() {
+    let receiver = Receiver::start(Knows::V1, &SUCCESSES.map(Act::Take));
+    let (setup, _file) = table(&receiver, "protocol = \"1.0\"\nbatch_samples = 100\ntimeout = \"60m\"");
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = setup.start_in(directory.path());
+    state_file(directory.path());
+    let names = store(&server, "a", 1_000);
+    wait_for(&receiver, &names);
+    assert_eq!(receiver.names(), names, "each once, and in the order of the log");
+    assert_eq!((receiver.acts_left(), receiver.seen(|seen| seen.connections)), (0, 1));
+    assert_eq!(server.stat("/forwards/0/retries"), 0);
+    server.stop();
+}
+
+#[test]
+fn a_response_that_ends_with_its_connection_is_one() {
+    let acts = [
+        Act::TakeAndClose(&[b"HTTP/1.0 200 OK\r\n\r\nok"]),
+        Act::TakeAndClose(&[b"HTTP/1.1 200 OK\r\n\r\n"]),
+        Act::TakeAndClose(&[b"HTTP/1.1 204 OK\r\nConnection: close\r\n\r\n"]),
+        // Shorter than it says: the status counts.
+        Act::TakeAndClose(&[b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok"]),
+        Act::TakeAndClose(&[b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nok"]),
+    ];
+    let receiver = Receiver::start(Knows::V1, &acts);
+    let (setup, _file) = table(&receiver, "protocol = \"1.0\"\nbatch_samples = 100");
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = setup.start_in(directory.path());
+    state_file(directory.path());
+    let names = store(&server, "a", 1_000);
+    wait_for(&receiver, &names);
+    assert_eq!(receiver.names(), names, "each once, and in the order of the log");
+    assert_eq!(receiver.seen(|seen| seen.connections), acts.len() + 1);
+    assert_eq!(server.stat("/forwards/0/retries"), 0);
+    server.stop();
+}
+
+#[test]
+fn a_connection_closed_between_requests_is_no_failure() {
+    // The second one says so: an untrusted response to no request.
+    let acts = [
+        Act::TakeAndClose(&[b"HTTP/1.1 204 X\r\n\r\n"]),
+        Act::TakeAndClose(&[b"HTTP/1.1 204 X\r\n\r\n", b"HTTP/1.1 408 X\r\nConnection: close\r\n\r\n"]),
+    ];
+    for tls in [false, true] {
+        let receiver = if tls { Receiver::start_tls(&acts) } else { Receiver::start(Knows::Both, &acts) };
+        let trust = if tls { format!("ca_file = \"{}\"", tls_file("ca.pem").display()) } else { String::new() };
+        let (setup, _file) = table(&receiver, &format!("protocol = \"1.0\"\nbatch_age = \"50ms\"\n{trust}"));
+        let directory = tempfile::tempdir().unwrap();
+        let mut server = setup.start_in(directory.path());
+        state_file(directory.path());
+        let mut names = Vec::new();
+        for closed in 1..=acts.len() {
+            names.extend(store(&server, &format!("a{closed}"), 3));
+            until("the end of the connection", || receiver.seen(|seen| (seen.closed == closed).then_some(())));
+            // With the response taken, the next request is another one.
+            until("the count", || (server.stat("/forwards/0/delivered") == names.len() as u64).then_some(()));
+        }
+        names.extend(store(&server, "last", 3));
+        wait_for(&receiver, &names);
+        assert_eq!(receiver.names(), names, "tls: {tls}");
+        assert_eq!(receiver.seen(|seen| seen.connections), acts.len() + 1);
+        assert_eq!(server.stat("/forwards/0/retries"), 0, "tls: {tls}");
+        server.stop();
+        assert!(!server.said().iter().any(|line| line.contains("tried again")), "{:?}", server.said());
+    }
+}
+
+#[test]
+fn a_receiver_that_cannot_be_reached_is_tried_again() {
+    // A label of a name has at most 63 bytes: no resolver is queried for it.
+    let unresolved = format!("http://{}.invalid/", "x".repeat(64));
+    let plain = Receiver::start(Knows::Both, &[]);
+    let ca_file = format!("ca_file = \"{}\"", tls_file("ca.pem").display());
+    for (url, options) in [(unresolved, ""), (plain.url().replace("http:", "https:"), &ca_file)] {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), format!("[[forward]]\nurl = \"{url}\"\ntimeout = \"100ms\"\n{options}\n")).unwrap();
+        let mut server = with_driver(Driver::Epoll).flag("--config", file.path().display()).start();
+        state_file(&server.directory);
+        store(&server, "a", 3);
+        until("attempts", || (server.stat("/forwards/0/retries") > 1).then_some(()));
+        assert_eq!(server.stat("/forwards/0/delivered"), 0);
+        server.stop();
+    }
+    assert!(plain.names().is_empty());
+}
+
 #[test]
 fn samples_that_a_receiver_refuses_are_counted_and_passed() {
     let receiver = Receiver::start(Knows::V1, &[Act::Respond(400, ""), Act::Respond(413, "")]);

@@ -9,7 +9,7 @@ use rustls::{
 use std::{
     collections::VecDeque,
     io::{self, Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     path::PathBuf,
     sync::{
         Arc, Mutex,
@@ -24,6 +24,10 @@ use std::{
 pub enum Act {
     /// A status, and fields of the response.
     Respond(u16, &'static str),
+    /// Everything is taken; the response is these pieces, each sent by itself.
+    Take(&'static [&'static [u8]]),
+    /// The same, and then the end of the connection, of which the response need not say anything.
+    TakeAndClose(&'static [&'static [u8]]),
     /// Nothing for a while, then the end of the connection.
     Hang,
     /// Nothing, until the sender closes.
@@ -76,6 +80,8 @@ pub struct Seen {
     pub metadata: Vec<(String, u64)>,
     /// Connections on which something was acknowledged.
     pub connections: usize,
+    /// Connections that the receiver has closed by [`Act::TakeAndClose`].
+    pub closed: usize,
 }
 
 /// The state that the threads of a receiver share.
@@ -175,6 +181,7 @@ pub fn tls_file(name: &str) -> PathBuf {
 
 fn accept(connection: TcpStream, state: &State) {
     connection.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    connection.set_nodelay(true).unwrap();
     let socket = connection.try_clone().unwrap();
     match &state.tls {
         None => serve(connection, &socket, state),
@@ -233,6 +240,18 @@ fn serve(mut connection: impl Read + Write, socket: &TcpStream, state: &State) {
                     state.seen.lock().unwrap().connections += 1;
                 }
                 if connection.write_all(response.as_bytes()).is_err() {
+                    return;
+                }
+            }
+            Act::Take(pieces) | Act::TakeAndClose(pieces) => {
+                respond(state, 200, "", head, &body);
+                state.seen.lock().unwrap().connections += usize::from(std::mem::take(&mut is_first));
+                if !pieces.iter().all(|piece| connection.write_all(piece).is_ok()) {
+                    return;
+                }
+                if let Act::TakeAndClose(_) = act {
+                    socket.shutdown(Shutdown::Both).unwrap();
+                    state.seen.lock().unwrap().closed += 1;
                     return;
                 }
             }

@@ -29,7 +29,7 @@ enum State {
 
 /// The decoder of one body.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Chunked {
+pub struct Chunked {
     state: State,
     /// Size of the chunk at hand, then the bytes of it still to come.
     remaining: u64,
@@ -42,7 +42,8 @@ pub(super) struct Chunked {
 
 impl Chunked {
     /// A decoder of a body of at most `data_bytes_max`.
-    pub(super) fn new(data_bytes_max: usize) -> Self {
+    #[must_use]
+    pub fn new(data_bytes_max: usize) -> Self {
         Self {
             state: State::Size(0),
             remaining: 0,
@@ -58,7 +59,7 @@ impl Chunked {
     ///
     /// # Errors
     /// A fault of framing, or a body over its bound, as soon as a chunk's size says so. The decoder is then spent.
-    pub(super) fn decode(&mut self, input: &[u8], mut data: impl FnMut(&[u8])) -> Result<(usize, bool), HttpError> {
+    pub fn decode(&mut self, input: &[u8], mut data: impl FnMut(&[u8])) -> Result<(usize, bool), HttpError> {
         let mut at = 0;
         while let Some(&byte) = input.get(at) {
             if self.state == State::Data {

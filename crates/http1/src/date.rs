@@ -1,5 +1,6 @@
-//! The Date field: seconds since the epoch to an IMF-fixdate (RFC 9110, 5.6.7), without a table of years. The crate
-//! httpdate formats through `Display`; this writes the 29 bytes that a response takes, on the path of every response.
+//! The Date field: seconds since the epoch to an IMF-fixdate (RFC 9110, 5.6.7) and back, without a table of years. The
+//! crate httpdate formats through `Display`; this writes the 29 bytes that a response takes, on the path of every
+//! response.
 
 const SECONDS_PER_DAY: u64 = 24 * 60 * 60;
 /// 9999-12-31T23:59:59Z: the last second that four digits of year can say.
@@ -42,6 +43,24 @@ pub fn format_date(unix_seconds: u64) -> [u8; 29] {
     text
 }
 
+/// The second of a date as [`format_date`] writes it. `None`: it is none, or in one of the two obsolete forms.
+#[must_use]
+pub fn parse_date(text: &[u8]) -> Option<u64> {
+    let text: &[u8; 29] = text.try_into().ok()?;
+    let number = |range: std::ops::Range<usize>| {
+        text[range].iter().try_fold(0, |number, byte| Some(number * 10 + u64::from(char::from(*byte).to_digit(10)?)))
+    };
+    let month = (0..12).find(|month| MONTHS[month * 3..month * 3 + 3] == text[8..11])?;
+    let (day, year, month) = (number(5..7)?, number(12..16)?, month as u64);
+    // As in `format_date`: a year begins with March, and 719,468 days lie before 1970.
+    let year = year.checked_sub(u64::from(month < 2))?;
+    let day_of_year = (153 * ((month + 10) % 12) + 2) / 5 + day;
+    let days = (365 * year + year / 4 - year / 100 + year / 400 + day_of_year).checked_sub(1 + 719_468)?;
+    let seconds = days * SECONDS_PER_DAY + number(17..19)? * 3600 + number(20..22)? * 60 + number(23..25)?;
+    // What has no such day, hour or weekday, or anything else between them, is written in another way.
+    (format_date(seconds) == *text).then_some(seconds)
+}
+
 /// A weekday or a month as an index.
 fn index(below_12: u64) -> usize {
     debug_assert!(below_12 < 12);
@@ -55,7 +74,7 @@ fn two_digits(below_100: u64) -> [u8; 2] {
 
 #[cfg(test)]
 mod tests {
-    use super::format_date;
+    use super::{format_date, parse_date};
 
     #[test]
     fn known_dates() {
@@ -81,6 +100,7 @@ mod tests {
         for days in 0..146_097_u64 {
             let text = format_date(days * 86_400);
             let text = std::str::from_utf8(&text).unwrap();
+            assert_eq!(parse_date(text.as_bytes()), Some(days * 86_400));
             assert_eq!(text[5..7].parse::<usize>().unwrap(), day);
             assert_eq!(&text[8..11], &"JanFebMarAprMayJunJulAugSepOctNovDec"[month * 3..month * 3 + 3]);
             assert_eq!(text[12..16].parse::<usize>().unwrap(), year);
@@ -92,6 +112,24 @@ mod tests {
             if month == 12 {
                 (month, year) = (0, year + 1);
             }
+        }
+    }
+
+    #[test]
+    fn a_text_with_any_byte_changed_is_another_date_or_none() {
+        let text = *b"Sun, 06 Nov 1994 08:49:37 GMT";
+        for place in 0..text.len() {
+            for byte in 0..=u8::MAX {
+                let mut other = text;
+                other[place] = byte;
+                let seconds = parse_date(&other);
+                assert!(seconds.is_none_or(|seconds| format_date(seconds) == other), "{place} {byte}");
+                assert_eq!(seconds == Some(784_111_777), other == text, "{place} {byte}");
+            }
+        }
+        for text in ["", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994", "Thu, 01 Jan 0000 00:00:00 GMT"]
+        {
+            assert_eq!(parse_date(text.as_bytes()), None, "{text}");
         }
     }
 }

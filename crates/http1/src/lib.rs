@@ -35,9 +35,10 @@ mod rules;
 mod status;
 
 pub use buffers::{Bounds, HttpContext};
+pub use chunked::Chunked;
 pub use connection::{Burst, Connection, Deadline, Disposition, Next, Progress, Service};
 pub use cors::{Cors, Origin, OriginError};
-pub use date::format_date;
+pub use date::{format_date, parse_date};
 pub use error::{CONTENT_INDEX, HttpError, REASONS};
 pub use fields::LastValues;
 pub use head::{Fields, Head, HeadId, Method, Version};

@@ -48,7 +48,9 @@ struct Series {
     kind: Kind,
     hash: u64,
     lane: usize,
-    first: u32,
+    /// The place of its first sample, once the batch is complete.
+    begin: u32,
+    /// The sample that arrived last.
     last: u32,
     count: u32,
     newest_ms: i64,
@@ -56,12 +58,14 @@ struct Series {
     is_indexed: bool,
 }
 
+/// A sample as it arrives: one behind the other, whatever their series.
 #[derive(Debug)]
-struct Stored {
+pub struct Arrival {
     value_bits: u64,
     timestamp_ms: i64,
-    /// The next sample of the series.
-    next: u32,
+    series: u32,
+    /// The sample of the series that arrived before.
+    previous: u32,
 }
 
 /// A text of a series' labels, and its number: equal numbers in a batch are equal texts.
@@ -110,21 +114,20 @@ impl Sharding {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
     series: usize,
-    /// The sample of the series; [`NONE`] is its first.
-    sample: u32,
+    /// Samples of the series that are before it.
+    taken: u32,
 }
 
 impl Place {
     /// The place before all samples.
-    pub const BEGIN: Self = Self { series: 0, sample: NONE };
+    pub const BEGIN: Self = Self { series: 0, taken: 0 };
 }
 
 /// Samples of one series that go into one request.
 pub struct Run<'a> {
     batch: &'a Batch,
     series: &'a Series,
-    from: u32,
-    count: usize,
+    samples: &'a [Sample],
 }
 
 impl<'a> Run<'a> {
@@ -154,16 +157,8 @@ impl<'a> Run<'a> {
     }
 
     /// The samples, in the order of the log.
-    pub fn samples(&self) -> impl Iterator<Item = Sample> + Clone + use<'a> {
-        let samples = &self.batch.samples[..];
-        let first = samples.get(self.from as usize);
-        let run = std::iter::successors(first, |sample| samples.get(sample.next as usize));
-        run.take(self.count).map(|sample| (sample.value_bits, sample.timestamp_ms))
-    }
-
-    /// Number of samples.
-    pub fn len(&self) -> usize {
-        self.count
+    pub fn samples(&self) -> &'a [Sample] {
+        self.samples
     }
 }
 
@@ -178,7 +173,12 @@ pub struct Batch {
     /// Texts of labels that have numbers.
     symbols: Vec<Symbol>,
     series: Vec<Series>,
-    samples: Vec<Stored>,
+    /// The samples while the batch is being made.
+    arrivals: Vec<Arrival>,
+    /// The samples of the complete batch, by series.
+    samples: Vec<Sample>,
+    /// By series: the place of the next sample, while they are put in order.
+    places: Vec<u32>,
     spellings: Vec<Spelling>,
     by_spelling: HashTable<u32>,
     by_labels: HashTable<u32>,
@@ -197,7 +197,9 @@ impl Batch {
             text: Vec::new(),
             symbols: Vec::new(),
             series: Vec::new(),
+            arrivals: Vec::new(),
             samples: Vec::new(),
+            places: Vec::new(),
             spellings: Vec::new(),
             by_spelling: HashTable::new(),
             by_labels: HashTable::new(),
@@ -213,6 +215,7 @@ impl Batch {
         self.text.shrink_to(self.sharding.lanes * limits::FORWARD_REQUEST_BYTES);
         self.symbols.clear();
         self.series.clear();
+        self.arrivals.clear();
         self.samples.clear();
         self.spellings.clear();
         self.by_spelling.clear();
@@ -221,9 +224,37 @@ impl Batch {
         self.superseded = 0;
     }
 
-    /// Number of samples.
+    /// Number of samples of the batch, which is being made.
     pub fn len(&self) -> usize {
-        self.samples.len()
+        self.arrivals.len()
+    }
+
+    /// Puts the samples in the order that they are encoded in: those of each series one behind the other, so that who
+    /// encodes them - mostly another core - reads memory from its beginning to its end. Nothing may be added from here
+    /// on. Returns the memory of their arrival, which the next batch to be made [begins](Self::begin) with.
+    pub fn complete(&mut self) -> Vec<Arrival> {
+        let Self { series, arrivals, samples, places, .. } = self;
+        let mut begin = 0;
+        places.clear();
+        places.extend(series.iter_mut().map(|series| {
+            series.begin = begin;
+            begin += series.count;
+            series.begin
+        }));
+        samples.clear();
+        samples.resize(arrivals.len(), (0, 0));
+        for arrival in arrivals.iter() {
+            let place = &mut places[arrival.series as usize];
+            samples[*place as usize] = (arrival.value_bits, arrival.timestamp_ms);
+            *place += 1;
+        }
+        std::mem::take(arrivals)
+    }
+
+    /// Begins with the memory of a batch that is complete.
+    pub fn begin(&mut self, mut arrivals: Vec<Arrival>) {
+        arrivals.clear();
+        self.arrivals = arrivals;
     }
 
     /// Number of samples that a later one took the place of.
@@ -247,12 +278,12 @@ impl Batch {
     /// Adds a sample to a series, or replaces that of the same millisecond.
     #[inline]
     pub fn put(&mut self, index: u32, kind: Kind, value_bits: u64, timestamp_ms: i64) {
-        let (series, samples) = (&mut self.series[index as usize], &mut self.samples);
+        let series = &mut self.series[index as usize];
         series.kind = kind;
-        if series.is_indexed || (series.first != NONE && timestamp_ms <= series.newest_ms) {
+        if series.is_indexed || timestamp_ms <= series.newest_ms {
             return self.put_unordered(index, value_bits, timestamp_ms);
         }
-        append(series, samples, value_bits, timestamp_ms);
+        self.append(index, value_bits, timestamp_ms);
     }
 
     /// The labels of a series, encoded, and their hash.
@@ -286,7 +317,7 @@ impl Batch {
             kind: Kind::Untyped,
             hash,
             lane,
-            first: NONE,
+            begin: 0,
             last: NONE,
             count: 0,
             newest_ms: i64::MIN,
@@ -300,18 +331,17 @@ impl Batch {
         let rest = self.series.get(place.series..)?;
         let index = place.series + rest.iter().position(|series| series.lane == lane)?;
         let series = &self.series[index];
-        let from = if index == place.series && place.sample != NONE { place.sample } else { series.first };
-        if from == series.first && series.count as usize <= count {
-            let behind = Place { series: index + 1, sample: NONE };
-            return Some((Run { batch: self, series, from, count: series.count as usize }, behind));
-        }
-        let (mut taken, mut next) = (0, from);
-        while next != NONE && taken < count {
-            next = self.samples[next as usize].next;
-            taken += 1;
-        }
-        let behind = Place { series: if next == NONE { index + 1 } else { index }, sample: next };
-        Some((Run { batch: self, series, from, count: taken }, behind))
+        // Of a series that follows in the lane nothing was taken.
+        let taken = if index == place.series { place.taken } else { 0 };
+        let left = series.count - taken;
+        let count = left.min(u32::try_from(count).unwrap_or(u32::MAX));
+        let begin = (series.begin + taken) as usize;
+        let run = Run { batch: self, series, samples: &self.samples[begin..begin + count as usize] };
+        let behind = match count {
+            _ if count == left => Place { series: index + 1, taken: 0 },
+            _ => Place { series: index, taken: taken + count },
+        };
+        Some((run, behind))
     }
 
     /// The series of a line, added if it is new.
@@ -340,46 +370,43 @@ impl Batch {
     /// Adds a sample as [`put`](Self::put) does, to a series that is not in the order of time.
     #[inline(never)]
     fn put_unordered(&mut self, owner: u32, value_bits: u64, timestamp_ms: i64) {
-        let (series, samples) = (&mut self.series[owner as usize], &mut self.samples);
-        let hash_of = |timestamp_ms: i64| self.sharding.hasher.hash_one((owner, timestamp_ms));
-        let rehash = |&(owner, sample): &(u32, u32)| {
-            self.sharding.hasher.hash_one((owner, samples[sample as usize].timestamp_ms))
-        };
+        let Self { series, arrivals, by_time, sharding, .. } = self;
+        let series = &mut series[owner as usize];
+        let hash_of = |timestamp_ms: i64| sharding.hasher.hash_one((owner, timestamp_ms));
+        let rehash =
+            |&(owner, sample): &(u32, u32)| sharding.hasher.hash_one((owner, arrivals[sample as usize].timestamp_ms));
         if !series.is_indexed {
             series.is_indexed = true;
-            let mut at = series.first;
-            while let Some(sample) = samples.get(at as usize) {
-                self.by_time.insert_unique(hash_of(sample.timestamp_ms), (owner, at), rehash);
-                at = sample.next;
+            let mut at = series.last;
+            while let Some(arrival) = arrivals.get(at as usize) {
+                by_time.insert_unique(hash_of(arrival.timestamp_ms), (owner, at), rehash);
+                at = arrival.previous;
             }
         }
         let is_same = |&(known, sample): &(u32, u32)| {
-            known == owner && samples.get(sample as usize).is_some_and(|known| known.timestamp_ms == timestamp_ms)
+            known == owner && arrivals.get(sample as usize).is_some_and(|known| known.timestamp_ms == timestamp_ms)
         };
-        match self.by_time.entry(hash_of(timestamp_ms), is_same, rehash) {
+        match by_time.entry(hash_of(timestamp_ms), is_same, rehash) {
             Entry::Occupied(entry) => {
-                samples[entry.get().1 as usize].value_bits = value_bits;
+                arrivals[entry.get().1 as usize].value_bits = value_bits;
                 self.superseded += 1;
                 return;
             }
-            Entry::Vacant(entry) => drop(entry.insert((owner, stored(samples.len())))),
+            Entry::Vacant(entry) => drop(entry.insert((owner, stored(arrivals.len())))),
         }
-        append(series, samples, value_bits, timestamp_ms);
+        self.append(owner, value_bits, timestamp_ms);
     }
-}
 
-/// Appends a sample to those of a series.
-#[inline]
-fn append(series: &mut Series, samples: &mut Vec<Stored>, value_bits: u64, timestamp_ms: i64) {
-    let added = stored(samples.len());
-    samples.push(Stored { value_bits, timestamp_ms, next: NONE });
-    match series.first {
-        NONE => series.first = added,
-        _ => samples[series.last as usize].next = added,
+    /// Appends a sample to those of a series.
+    #[inline]
+    fn append(&mut self, index: u32, value_bits: u64, timestamp_ms: i64) {
+        let series = &mut self.series[index as usize];
+        let added = stored(self.arrivals.len());
+        self.arrivals.push(Arrival { value_bits, timestamp_ms, series: index, previous: series.last });
+        series.last = added;
+        series.count += 1;
+        series.newest_ms = series.newest_ms.max(timestamp_ms);
     }
-    series.last = added;
-    series.count += 1;
-    series.newest_ms = series.newest_ms.max(timestamp_ms);
 }
 
 fn append_text(to: &mut Vec<u8>, text: &[u8]) -> Span {
@@ -419,6 +446,13 @@ mod tests {
         batch
     }
 
+    /// The same, complete.
+    fn completed(lanes: usize, lines: &[String]) -> Batch {
+        let mut batch = batch(lanes, lines);
+        assert_eq!(batch.complete().len(), batch.samples.len());
+        batch
+    }
+
     type Sent = (Vec<(String, String)>, Vec<f64>);
 
     /// The runs of a lane, of `count` samples at most.
@@ -427,8 +461,7 @@ mod tests {
         let (mut runs, mut place) = (Vec::new(), Place::BEGIN);
         while let Some((run, behind)) = batch.next(lane, place, count) {
             place = behind;
-            let values: Vec<f64> = run.samples().map(|(bits, _)| f64::from_bits(bits)).collect();
-            assert_eq!(values.len(), run.len());
+            let values: Vec<f64> = run.samples().iter().map(|&(bits, _)| f64::from_bits(bits)).collect();
             runs.push((run.labels().map(|(name, value)| (text(name), text(value))).collect(), values));
         }
         runs
@@ -437,7 +470,7 @@ mod tests {
     #[test]
     fn names_that_a_receiver_refuses_are_mapped() {
         let tags = r#""z.b":"2","a":"","z-b":"3","Z":"1","__name__":"x","1":"é","q":"\"\n""#;
-        let batch = batch(1, &[line("cpu.load:x", "1", 5, tags)]);
+        let batch = completed(1, &[line("cpu.load:x", "1", 5, tags)]);
         let expected = [("Z", "1"), ("_1", "é"), ("__name__", "cpu_load:x"), ("q", "\"\n"), ("z_b", "2;3")];
         assert_eq!(runs(&batch, 0, 9)[0].0, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
     }
@@ -446,8 +479,9 @@ mod tests {
     fn values_that_are_no_numbers_keep_their_bits() {
         let values = ["\"NaN\"", "\"NaN\",\"stale\":true", "\"+Inf\"", "\"-Inf\"", "-0.0", "1e3"];
         let lines: Vec<String> = (0..).zip(values).map(|(second, value)| line("m", value, second, "")).collect();
-        let batch = batch(1, &lines);
-        let bits: Vec<u64> = batch.next(0, Place::BEGIN, 9).unwrap().0.samples().map(|(bits, _)| bits).collect();
+        let batch = completed(1, &lines);
+        let bits: Vec<u64> =
+            batch.next(0, Place::BEGIN, 9).unwrap().0.samples().iter().map(|&(bits, _)| bits).collect();
         let expected = [f64::INFINITY, f64::NEG_INFINITY, -0.0, 1000.0].map(f64::to_bits);
         assert_eq!(bits, [&[NAN_BITS, STALE_NAN_BITS][..], &expected].concat());
     }
@@ -465,10 +499,10 @@ mod tests {
             line("m.m", "6", 6, one),
             line("m.m", "7", 7, one),
         ];
-        let batch = batch(1, &lines);
+        let batch = completed(1, &lines);
         let values: Vec<Vec<f64>> = runs(&batch, 0, 9).into_iter().map(|(_, values)| values).collect();
         assert_eq!(values, [vec![4.0, 6.0, 5.0, 7.0], vec![3.0]]);
-        assert_eq!((batch.len(), batch.superseded()), (5, 2));
+        assert_eq!((batch.samples.len(), batch.superseded()), (5, 2));
     }
 
     #[test]
@@ -477,7 +511,7 @@ mod tests {
         let lines: Vec<String> = (0..50)
             .map(|number| line(&name(number), &number.to_string(), u32::try_from(number).unwrap(), ""))
             .collect();
-        let batch = batch(3, &lines);
+        let batch = completed(3, &lines);
         let mut all = std::collections::BTreeMap::<String, Vec<f64>>::new();
         for lane in 0..3 {
             let mut own = std::collections::BTreeSet::new();
@@ -498,9 +532,12 @@ mod tests {
     #[test]
     fn a_cleared_batch_is_an_empty_one() {
         let mut batch = batch(1, &[line("m", "1", 5, ""), line("m", "1", 5, "")]);
+        let arrivals = batch.complete();
         batch.clear();
         assert_eq!((batch.len(), batch.superseded(), runs(&batch, 0, 9).len()), (0, 0, 0));
+        batch.begin(arrivals);
         batch.push(&Line::parse(line("m", "2", 5, "").as_bytes()).unwrap());
+        assert_eq!((batch.len(), batch.complete().len()), (1, 1));
         assert_eq!(runs(&batch, 0, 9)[0].1, [2.0]);
     }
 }

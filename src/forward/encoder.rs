@@ -21,12 +21,13 @@ use std::{hash::BuildHasher, ops::Range};
 pub struct Encoder {
     /// The message; in version 2.0 its symbols, which the series follow.
     message: Vec<u8>,
+    /// The series of version 2.0, whose symbols are known only behind the last one.
     series: Vec<u8>,
     symbols: Symbols,
     /// Varints.
     references: Vec<u8>,
     samples: Vec<u8>,
-    /// The samples of each run, in `series`, and in the message once that is assembled.
+    /// The samples of each run, where they are; in the message, once that is assembled.
     records: Vec<Records>,
     metadata: SentMetadata,
     snappy: Compressor,
@@ -107,32 +108,34 @@ impl Encoder {
         while encoded.samples < samples_max && !is_full(self) {
             let Some((run, behind)) = batch.next(lane, encoded.behind, samples_max - encoded.samples) else { break };
             self.samples.clear();
-            run.samples().for_each(|sample| put_sample(&mut self.samples, sample));
+            run.samples().iter().for_each(|&sample| put_sample(&mut self.samples, sample));
             let begin = match format {
                 Format::V2 => self.put_v2(&run),
                 Format::V1 | Format::V1Zstd => self.put_v1(&run),
             };
             let end = begin + self.samples.len();
             self.records.push(Records { begin, end, bytes: sample_bytes(&self.samples) });
-            encoded.samples += run.len();
+            encoded.samples += run.samples().len();
             encoded.behind = behind;
         }
-        let before = self.message.len();
-        self.message.extend_from_slice(&self.series);
-        self.records.iter_mut().for_each(|records| {
-            records.begin += before;
-            records.end += before;
-        });
+        if format == Format::V2 {
+            let before = self.message.len();
+            self.message.extend_from_slice(&self.series);
+            self.records.iter_mut().for_each(|records| {
+                records.begin += before;
+                records.end += before;
+            });
+        }
         (encoded.samples > 0).then_some(encoded)
     }
 
-    /// Appends a run as a series of version 1.0. Returns the offset of its samples.
+    /// Appends a run as a series of version 1.0, behind its type if that is due. Returns the offset of its samples.
     fn put_v1(&mut self, run: &Run<'_>) -> usize {
         let family = family(run.name(), run.kind());
         if self.metadata.is_due(family, run.kind()) {
             put_metadata_v1(&mut self.message, family, run.kind());
         }
-        put_series_v1(&mut self.series, run.encoded_labels(), &self.samples)
+        put_series_v1(&mut self.message, run.encoded_labels(), &self.samples)
     }
 
     /// As [`put_v1`](Self::put_v1), of version 2.0.
@@ -290,6 +293,7 @@ mod tests {
             );
             batch.push(&Line::parse(line.as_bytes()).unwrap());
         }
+        batch.complete();
         batch
     }
 

@@ -158,6 +158,7 @@ impl Job {
         let Some(behind) = self.taken else { return Ok(()) };
         self.wait_for_lanes(limits::FORWARD_BATCHES_MAX - 1)?;
         let mut next = self.spare.pop().unwrap_or_else(|| Batch::new(self.sharding.clone()));
+        next.begin(self.batch.complete());
         self.batch.read_ns.1 = self.shared.now_ns();
         next.read_ns.0 = self.batch.read_ns.1;
         let batch = Arc::new(std::mem::replace(&mut self.batch, next));

@@ -17,22 +17,24 @@ use std::{
     ops::Range,
 };
 
-/// A known series, by one of its spellings.
+/// A known series, by one of its spellings: one line of the core's cache. Offsets have 32 bits, as all that is known
+/// has fewer bytes.
 #[derive(Debug)]
+#[repr(align(64))]
 struct Series {
-    /// Offset of its text: front, ending, labels.
-    begin: usize,
+    /// Offset of its text: front, ending.
+    begin: u32,
     /// Bytes from the name up to the value.
-    front_bytes: usize,
+    front_bytes: u32,
     /// Bytes behind the value, with the line feed.
-    ending_bytes: usize,
-    /// Bytes of the labels as a batch has them.
-    labels_bytes: usize,
+    ending_bytes: u32,
+    /// The labels as a batch has them.
+    labels: (u32, u32),
     /// Hash of front and ending.
     hash: u64,
     labels_hash: u64,
     /// The texts of the labels; empty if there were no more numbers for these.
-    symbols: Range<usize>,
+    symbols: (u32, u32),
     kind: Kind,
     /// The series of the line that followed the last time.
     next: u32,
@@ -41,16 +43,35 @@ struct Series {
     in_batch: u32,
 }
 
+const _: () = assert!(size_of::<Series>() == 64 && limits::FORWARD_KNOWN_BYTES <= u32::MAX as usize);
+
+impl Series {
+    fn labels<'a>(&self, labels: &'a [u8]) -> &'a [u8] {
+        &labels[self.labels.0 as usize..self.labels.1 as usize]
+    }
+
+    fn symbols<'a>(&self, symbols: &'a [Symbol]) -> &'a [Symbol] {
+        &symbols[self.symbols.0 as usize..self.symbols.1 as usize]
+    }
+}
+
+/// An offset as it is stored.
+fn stored(offset: usize) -> u32 {
+    u32::try_from(offset).expect("what is known has fewer bytes than 4 GiB")
+}
+
 /// The series that one forward knows.
 pub struct KnownSeries {
     heads: LineHeads,
     hasher: RandomState,
-    /// Front, ending and labels of each series.
+    /// Front and ending of each series, which every line is compared with.
     text: Vec<u8>,
+    /// The labels of each, which every batch takes once.
+    labels: Vec<u8>,
     series: Vec<Series>,
     by_bytes: HashTable<u32>,
     symbols: Vec<Symbol>,
-    /// The place of each symbol in the text; its number is its index.
+    /// The place of each symbol in the labels; its number is its index.
     symbol_places: Vec<Range<usize>>,
     by_symbol: HashTable<u32>,
     /// The series of the line before.
@@ -70,6 +91,7 @@ impl KnownSeries {
             heads: LineHeads::default(),
             hasher: RandomState::default(),
             text: Vec::new(),
+            labels: Vec::new(),
             series: Vec::new(),
             by_bytes: HashTable::new(),
             symbols: Vec::new(),
@@ -88,6 +110,7 @@ impl KnownSeries {
         self.batch += 1;
         if self.unfit > self.series.len().saturating_mul(limits::FORWARD_KNOWN_UNFIT_LINES) {
             self.text.clear();
+            self.labels.clear();
             self.series.clear();
             self.by_bytes.clear();
             self.symbols.clear();
@@ -110,9 +133,8 @@ impl KnownSeries {
         self.latest = index;
         let series = &mut self.series[index as usize];
         if series.batch != self.batch {
-            let labels_at = series.begin + series.front_bytes + series.ending_bytes;
-            let labels = &self.text[labels_at..labels_at + series.labels_bytes];
-            series.in_batch = batch.series_of_labels(labels, series.labels_hash, &self.symbols[series.symbols.clone()]);
+            let (labels, symbols) = (series.labels(&self.labels), series.symbols(&self.symbols));
+            series.in_batch = batch.series_of_labels(labels, series.labels_hash, symbols);
             series.batch = self.batch;
         }
         batch.put(series.in_batch, series.kind, value.to_bits(), timestamp_ms);
@@ -123,15 +145,16 @@ impl KnownSeries {
     #[inline(always)]
     fn read(&self, index: u32, text: &[u8], name_at: usize) -> Option<(f64, usize)> {
         let series = self.series.get(index as usize)?;
-        let known = self.text.get(series.begin..)?;
-        let (front, known) = known.split_at_checked(series.front_bytes)?;
+        let known = self.text.get(series.begin as usize..)?;
+        let (front, known) = known.split_at_checked(series.front_bytes as usize)?;
         let value_at = name_at + front.len();
         if text.get(name_at..value_at)? != front {
             return None;
         }
         let (value, value_end) = read_number(text, value_at)?;
-        let end = value_end + series.ending_bytes;
-        (text.get(value_end..end)? == known.get(..series.ending_bytes)?).then_some((value, end))
+        let ending = known.get(..series.ending_bytes as usize)?;
+        let end = value_end + ending.len();
+        (text.get(value_end..end)? == ending).then_some((value, end))
     }
 
     /// Finds the series of a line behind its head, and remembers that it followed the latest one.
@@ -160,10 +183,10 @@ impl KnownSeries {
     fn known(&self, front: &[u8], ending: &[u8], hash: u64) -> Option<u32> {
         let is_it = |&index: &u32| {
             let series = &self.series[index as usize];
-            let text = &self.text[series.begin..];
+            let text = &self.text[series.begin as usize..];
             series.hash == hash
-                && series.front_bytes == front.len()
-                && series.ending_bytes == ending.len()
+                && series.front_bytes as usize == front.len()
+                && series.ending_bytes as usize == ending.len()
                 && text[..front.len()] == *front
                 && text[front.len()..front.len() + ending.len()] == *ending
         };
@@ -197,15 +220,16 @@ impl KnownSeries {
             self.unfit += 1;
             return;
         }
-        let begin = self.text.len();
-        [front, ending, labels].iter().for_each(|part| self.text.extend_from_slice(part));
-        let symbols = self.number_symbols(begin + front.len() + ending.len());
+        let (begin, labels_at) = (self.text.len(), self.labels.len());
+        [front, ending].iter().for_each(|part| self.text.extend_from_slice(part));
+        self.labels.extend_from_slice(labels);
+        let symbols = self.number_symbols(labels_at);
         let Ok(index) = u32::try_from(self.series.len()) else { return };
         self.series.push(Series {
-            begin,
-            front_bytes: front.len(),
-            ending_bytes: ending.len(),
-            labels_bytes: labels.len(),
+            begin: stored(begin),
+            front_bytes: stored(front.len()),
+            ending_bytes: stored(ending.len()),
+            labels: (stored(labels_at), stored(self.labels.len())),
             hash,
             labels_hash,
             symbols,
@@ -220,10 +244,9 @@ impl KnownSeries {
         self.latest = index;
     }
 
-    /// Numbers the texts of the labels that stand at the end of the text, from `labels_at` on: the range of these
-    /// symbols.
-    fn number_symbols(&mut self, labels_at: usize) -> Range<usize> {
-        let Self { text, symbols, symbol_places, by_symbol, hasher, .. } = self;
+    /// Numbers the texts of the labels from `labels_at` on: the range of these symbols.
+    fn number_symbols(&mut self, labels_at: usize) -> (u32, u32) {
+        let Self { labels: text, symbols, symbol_places, by_symbol, hasher, .. } = self;
         let first = symbols.len();
         for part in labels_v1(&text[labels_at..]).flat_map(|(name, value)| [name, value]) {
             let hash = hasher.hash_one(part);
@@ -247,12 +270,13 @@ impl KnownSeries {
             };
             symbols.push(Symbol { number, begin: place, end: place_end });
         }
-        first..symbols.len()
+        (stored(first), stored(symbols.len()))
     }
 
     /// Bytes that are taken, without what vectors and tables have in reserve.
     fn bytes(&self) -> usize {
         self.text.len()
+            + self.labels.len()
             + self.series.len() * (size_of::<Series>() + size_of::<u32>() + 1)
             + self.symbols.len() * size_of::<Symbol>()
             + self.symbol_places.len() * (size_of::<Range<usize>>() + size_of::<u32>() + 1)

@@ -141,20 +141,20 @@ fn histograms_are_judged_as_by_the_conformance_suite() {
 
 #[test]
 fn metadata_is_judged_as_by_the_conformance_suite() {
-    for (name, label, metadata_type) in [
-        ("counter_metadata", "http_requests_total", 1),
-        ("gauge_metadata", "cpu_usage_percent", 2),
-        ("metadata_no_help_no_unit", "simple_counter", 1),
-        ("metadata_with_special_chars", "test_metric", 2),
-        ("unspecified_metadata_type", "unknown_metric", 0),
-        ("info_metadata_type", "build_info", 6),
-        ("stateset_metadata_type", "node_state", 7),
-        ("summary_metadata_type", "request_latency_summary", 5),
-        ("gauge_histogram_metadata_type", "temperature_histogram", 4),
-        ("metadata_with_valid_name", "valid_metric_name", 1),
-        ("TestMetadataWithSamples", "http_requests_total", 1),
-    ] {
-        let labels: LabelSet = Box::leak(Box::new([("__name__", label)]));
+    let single: [(&str, LabelSet, i32); 11] = [
+        ("counter_metadata", &[("__name__", "http_requests_total")], 1),
+        ("gauge_metadata", &[("__name__", "cpu_usage_percent")], 2),
+        ("metadata_no_help_no_unit", &[("__name__", "simple_counter")], 1),
+        ("metadata_with_special_chars", &[("__name__", "test_metric")], 2),
+        ("unspecified_metadata_type", &[("__name__", "unknown_metric")], 0),
+        ("info_metadata_type", &[("__name__", "build_info")], 6),
+        ("stateset_metadata_type", &[("__name__", "node_state")], 7),
+        ("summary_metadata_type", &[("__name__", "request_latency_summary")], 5),
+        ("gauge_histogram_metadata_type", &[("__name__", "temperature_histogram")], 4),
+        ("metadata_with_valid_name", &[("__name__", "valid_metric_name")], 1),
+        ("TestMetadataWithSamples", &[("__name__", "http_requests_total")], 1),
+    ];
+    for (name, labels, metadata_type) in single {
         run(name, &[with(labels, Sample(1.0), 0, metadata_type)], true, written(1, 0));
     }
     let basic = histogram(1.0, true, true, true, false, false);
@@ -162,10 +162,9 @@ fn metadata_is_judged_as_by_the_conformance_suite() {
     run("metadata_without_name_label", &[with(&[("job", "test")], Sample(1.0), 0, 1)], false, written(0, 0));
     run("metadata_with_empty_name", &[with(&[("__name__", "")], Sample(1.0), 0, 2)], false, written(0, 0));
     run("metadata_without_data", &[with(&[("__name__", "orphan_metric")], Nothing, 0, 1)], true, written(0, 0));
-    let three = ["cpu_usage", "memory_usage", "disk_usage"].map(|label| {
-        let labels: LabelSet = Box::leak(Box::new([("__name__", label)]));
-        with(labels, Sample(85.5), 0, 2)
-    });
+    let three: [LabelSet; 3] =
+        [&[("__name__", "cpu_usage")], &[("__name__", "memory_usage")], &[("__name__", "disk_usage")]];
+    let three = three.map(|labels| with(labels, Sample(85.5), 0, 2));
     run("TestMultipleMetadata", &three, true, written(3, 0));
     const COMPLEX: LabelSet = &[
         ("__name__", "http_request_duration_seconds"),

@@ -10,7 +10,6 @@ use std::collections::BTreeSet;
 const SLOTS: u32 = 40;
 
 /// Deadlines of slots as a plain map has them: for each its deadline, and the tick with which it fires at the latest.
-#[derive(Default)]
 struct Due {
     slots: [Option<(u64, u64)>; SLOTS as usize],
     /// The ticks in their order, with their slots.
@@ -18,6 +17,10 @@ struct Due {
 }
 
 impl Due {
+    const fn new() -> Self {
+        Self { slots: [None; SLOTS as usize], ticks: BTreeSet::new() }
+    }
+
     fn set(&mut self, slot: usize, deadline_ms: u64, tick: u64) {
         self.clear(slot);
         self.slots[slot] = Some((deadline_ms, tick));
@@ -41,7 +44,7 @@ fuzz_target!(|data: &[u8]| {
     let tick_ms = u64::from(tick % 100) + 1;
     let mut now_ms = u64::from(start) * 1_000;
     let mut wheel = TimerWheel::new(SLOTS, tick_ms, now_ms);
-    let mut due = Due::default();
+    let mut due = Due::new();
     let mut looked_at = now_ms / tick_ms;
     for operation in data.chunks_exact(4) {
         let (slot, far) = (usize::from(operation[1]) % SLOTS as usize, u64::from(operation[2]));

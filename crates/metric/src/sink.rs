@@ -17,13 +17,15 @@ mod spelling;
 
 pub(super) use spelling::{is_plain, spell};
 
-use super::encode::{BEFORE_NAME, BEFORE_VALUE, LINE_END};
+use super::encode::{BEFORE_NAME, BEFORE_VALUE, LINE_END, between_value_and_tags};
 use super::protocol::bucket::{BoundText, normalise_bound};
 use super::timestamp::{self, TIMESTAMP_BYTES, TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN};
-use super::value_text::ValueText;
+use super::value_text::{VALUE_BYTES_MAX, put_float, put_integer};
 use super::{BEFORE_TIMESTAMP, Bounds, Kind};
 use crate::limits::{PROTOCOL_METRICS_MAX, SERIES_BYTES_MAX, SERIES_KEPT_BYTES_MAX, TIMESTAMP_FAR_MS};
+use cached::TEXT_BLOCK_BYTES;
 use space::LineSpace;
+pub(super) use space::Part;
 use spelled::Spelled;
 use spelling::copy_plain;
 
@@ -457,8 +459,6 @@ const QUOTES_BYTES: usize = 2 + BETWEEN.len();
 const HEAD_BYTES: usize = BEFORE_TIMESTAMP.len() + TIMESTAMP_BYTES + BEFORE_NAME.len();
 /// Between the tags and the next line.
 const TAGS_END: &[u8] = b"}}\n";
-/// Most bytes of a value and what belongs to it: the longest is the stale marker with its flag, or 25 of a float.
-const VALUE_BYTES_MAX: usize = ValueText::BYTES_MAX;
 const STALE: &[u8] = br#""NaN","stale":true"#;
 const _: () = assert!(STALE.len() <= VALUE_BYTES_MAX);
 /// Bytes of a line besides its name, digits and tags, at most.
@@ -475,6 +475,8 @@ pub struct LineSink<'out> {
     /// The head of a line, and the moment it stands for: the metrics of a body mostly share it.
     head: [u8; HEAD_BYTES],
     head_ms: i64,
+    /// That moment is far from the time of arrival.
+    head_is_far: bool,
 }
 
 /// Result of decoding a body.
@@ -524,6 +526,7 @@ impl<'out> LineSink<'out> {
             },
             head: super::encode::head(arrival_ms),
             head_ms: arrival_ms,
+            head_is_far: false,
         }
     }
 
@@ -557,14 +560,14 @@ impl<'out> LineSink<'out> {
         let rest = &mut self.out[self.decoded.bytes..];
         let Some(mut line) = LineSpace::new(rest, bytes_max) else { return Err(DecodeError::TooLarge) };
         line.put(&self.head);
-        line.put(&series.name);
+        line.put_part::<TEXT_BLOCK_BYTES>(series.name.part());
         line.put(BEFORE_VALUE);
         put_value(value, &mut line);
         put_kind(kind, &mut line);
-        line.put(&series.tags);
+        line.put_part::<TEXT_BLOCK_BYTES>(series.tags.part());
         line.put(TAGS_END);
         let left = line.left();
-        self.count_line(known, left, timestamp_ms);
+        self.count_line(known, left);
         Ok(())
     }
 
@@ -572,15 +575,16 @@ impl<'out> LineSink<'out> {
     fn set_head(&mut self, timestamp_ms: i64) {
         self.head[BEFORE_TIMESTAMP.len()..][..TIMESTAMP_BYTES].copy_from_slice(&timestamp::format(timestamp_ms));
         self.head_ms = timestamp_ms;
+        self.head_is_far = timestamp_ms.abs_diff(self.arrival_ms) > TIMESTAMP_FAR_MS;
     }
 
-    /// Counts a line that is written, behind which `left` bytes are left of those reserved.
+    /// Counts a line with the present head that is written, behind which `left` bytes are left of those reserved.
     #[inline]
-    fn count_line(&mut self, known: u32, left: usize, timestamp_ms: i64) {
+    fn count_line(&mut self, known: u32, left: usize) {
         self.decoded.bytes = self.out.len() - left;
         self.known = known;
         self.decoded.metrics += 1;
-        self.decoded.far_from_now += u32::from(timestamp_ms.abs_diff(self.arrival_ms) > TIMESTAMP_FAR_MS);
+        self.decoded.far_from_now += u32::from(self.head_is_far);
     }
 
     /// Counts `metrics` that are not stored; `at` is the place of the first, as in [`Rejected::at`].
@@ -644,15 +648,28 @@ impl<'out> LineSink<'out> {
     }
 }
 
+/// Bytes between a value and the tags, at most.
+const BEFORE_TAGS_BYTES_MAX: usize = 32;
+
+/// What is between a value and the tags for each type, and its length.
+const BEFORE_TAGS: [([u8; BEFORE_TAGS_BYTES_MAX], usize); Kind::ALL.len()] = {
+    let mut all = [([0; BEFORE_TAGS_BYTES_MAX], 0); Kind::ALL.len()];
+    let mut index = 0;
+    while index < all.len() {
+        let text = between_value_and_tags(Kind::ALL[index]);
+        let (place, length) = &mut all[Kind::ALL[index] as usize];
+        place.split_at_mut(text.len()).0.copy_from_slice(text);
+        place[text.len()] = b'{';
+        *length = text.len() + 1;
+        index += 1;
+    }
+    all
+};
+
 #[inline(always)]
 fn put_kind(kind: Kind, line: &mut LineSpace<'_>) {
-    match kind {
-        Kind::Gauge => line.put(br#","type":"gauge","tags":{"#),
-        Kind::Counter => line.put(br#","type":"counter","tags":{"#),
-        Kind::Histogram => line.put(br#","type":"histogram","tags":{"#),
-        Kind::Summary => line.put(br#","type":"summary","tags":{"#),
-        Kind::Untyped => line.put(br#","type":"untyped","tags":{"#),
-    }
+    let (text, length) = &BEFORE_TAGS[kind as usize];
+    line.put_part::<BEFORE_TAGS_BYTES_MAX>(Part::new(text, *length));
 }
 
 #[inline(always)]
@@ -660,9 +677,9 @@ fn put_value(value: Value<'_>, line: &mut LineSpace<'_>) {
     match value {
         Value::Digits(digits) => line.put(digits),
         Value::Float(float) if float.to_bits() == STALE_NAN_BITS => line.put(STALE),
-        Value::Float(float) => line.put_value(&ValueText::float(float)),
-        Value::Int(integer) => line.put_value(&ValueText::integer(integer.is_negative(), integer.unsigned_abs())),
-        Value::Uint(integer) => line.put_value(&ValueText::integer(false, integer)),
+        Value::Float(float) => line.put_value(|place| put_float(float, place)),
+        Value::Int(integer) => line.put_value(|place| put_integer(integer < 0, integer.unsigned_abs(), place)),
+        Value::Uint(integer) => line.put_value(|place| put_integer(false, integer, place)),
         Value::Stale => line.put(STALE),
     }
 }

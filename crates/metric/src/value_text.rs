@@ -1,87 +1,103 @@
 //! Values of other protocols than JSON as text of the log.
 
-use super::timestamp::DIGIT_PAIRS;
+/// Bytes of a value, at most, with some to spare: `-2.2250738585072014e-308` has 24.
+pub(super) const VALUE_BYTES_MAX: usize = 32;
+/// A place for a value. What is behind the value means nothing.
+pub(super) type Place = [u8; VALUE_BYTES_MAX];
 
-/// A value as the log has it: `bytes[..length]`. What is behind it may be copied along where it will be overwritten.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct ValueText {
-    pub(super) bytes: [u8; ValueText::BYTES_MAX],
-    pub(super) length: usize,
-}
-
-impl ValueText {
-    /// `-2.2250738585072014e-308` has 24; the rest is spare.
-    pub(super) const BYTES_MAX: usize = 32;
-
-    /// The shortest text that reads back as the same float, an integer without a point, and `"NaN"`, `"+Inf"` and
-    /// `"-Inf"` with their quotation marks.
-    #[inline]
-    pub(super) fn float(float: f64) -> Self {
-        match integer_of(float) {
-            Some(integer) => Self::integer(integer < 0, integer.unsigned_abs()),
-            None => Self::no_integer(float),
-        }
-    }
-
-    fn no_integer(float: f64) -> Self {
-        if float.is_nan() {
-            return Self::of(br#""NaN""#);
-        }
-        if float.is_infinite() {
-            return Self::of(if float > 0.0 { br#""+Inf""# } else { br#""-Inf""# });
-        }
-        let mut buffer = zmij::Buffer::new();
-        let shortest = buffer.format_finite(float).as_bytes();
-        Self::of(shortest.strip_suffix(b".0").unwrap_or(shortest))
-    }
-
-    #[inline]
-    fn of(text: &[u8]) -> Self {
-        let mut bytes = [0; Self::BYTES_MAX];
-        bytes[..text.len()].copy_from_slice(text);
-        Self { bytes, length: text.len() }
-    }
-
-    /// An integer in decimal digits.
-    #[inline]
-    pub(super) fn integer(is_negative: bool, magnitude: u64) -> Self {
-        let mut bytes = [0; Self::BYTES_MAX];
-        bytes[0] = b'-';
-        let start = usize::from(is_negative);
-        // Two thirds of what an exporter shows are 0, and most of the others are counts.
-        let length = if magnitude < 10 {
-            bytes[start] = b'0' + low_digit(magnitude);
-            start + 1
-        } else {
-            start + put_digits(magnitude, &mut bytes[start..])
-        };
-        Self { bytes, length }
-    }
-
-    pub(super) fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.length]
+/// Writes the shortest text that reads back as the same float to the front of `out`, an integer without a point, and
+/// `"NaN"`, `"+Inf"` and `"-Inf"` with their quotation marks. Returns its length.
+#[inline]
+pub(super) fn put_float(float: f64, out: &mut Place) -> usize {
+    match integer_of(float) {
+        Some(integer) => put_integer(integer < 0, integer.unsigned_abs(), out),
+        None => put_no_integer(float, out),
     }
 }
 
-const fn low_digit(magnitude: u64) -> u8 {
-    (magnitude % 10) as u8
+fn put_no_integer(float: f64, out: &mut Place) -> usize {
+    if float.is_nan() {
+        return put_text(br#""NaN""#, out);
+    }
+    if float.is_infinite() {
+        return put_text(if float > 0.0 { br#""+Inf""# } else { br#""-Inf""# }, out);
+    }
+    let mut buffer = zmij::Buffer::new();
+    let shortest = buffer.format_finite(float).as_bytes();
+    put_text(shortest.strip_suffix(b".0").unwrap_or(shortest), out)
 }
 
-/// Writes the digits of `magnitude`, which is at least 10, to the front of `out`, and returns their number.
-fn put_digits(mut magnitude: u64, out: &mut [u8]) -> usize {
-    let length = magnitude.ilog10() as usize + 1;
-    let mut end = length;
-    while magnitude >= 10 {
-        let pair = DIGIT_PAIRS[(magnitude % 100) as usize];
-        out[end - 2..end].copy_from_slice(&pair);
-        end -= 2;
-        magnitude /= 100;
+#[inline]
+fn put_text(text: &[u8], out: &mut Place) -> usize {
+    out[..text.len()].copy_from_slice(text);
+    text.len()
+}
+
+/// Writes an integer in decimal digits to the front of `out`, and returns their number with the sign.
+#[inline]
+pub(super) fn put_integer(is_negative: bool, magnitude: u64, out: &mut Place) -> usize {
+    out[0] = b'-';
+    let start = usize::from(is_negative);
+    // Two thirds of what an exporter shows are 0, and most of the others are counts.
+    if magnitude < 10 {
+        out[start] = b'0' | low_byte(magnitude);
+        return start + 1;
     }
-    // An odd number of digits leaves one, which is no zero.
-    if end == 1 {
-        out[0] = b'0' + low_digit(magnitude);
+    start + put_digits(magnitude, &mut out[start..])
+}
+
+/// Writes the digits of `magnitude`, which is not 0, to the front of `out`, and returns their number. Up to seven bytes
+/// behind them are written to.
+#[inline]
+fn put_digits(magnitude: u64, out: &mut [u8]) -> usize {
+    let (high, low) = (magnitude / EIGHT_DIGITS, magnitude % EIGHT_DIGITS);
+    if high == 0 {
+        return put_first(low, out);
     }
-    length
+    let (highest, high) = (high / EIGHT_DIGITS, high % EIGHT_DIGITS);
+    let length = if highest == 0 {
+        put_first(high, out)
+    } else {
+        let length = put_first(highest, out);
+        put_eight(high, &mut out[length..]);
+        length + 8
+    };
+    put_eight(low, &mut out[length..]);
+    length + 8
+}
+
+/// The first number that has more than eight digits.
+const EIGHT_DIGITS: u64 = 100_000_000;
+/// Eight zeros.
+const ZEROS: u64 = u64::from_le_bytes(*b"00000000");
+
+/// Writes up to eight digits without those in front that are 0, of which not all are, and returns their number.
+#[inline]
+fn put_first(number: u64, out: &mut [u8]) -> usize {
+    let digits = eight_digits(number);
+    let zeros = digits.trailing_zeros() / 8;
+    out[..8].copy_from_slice(&((digits | ZEROS) >> (8 * zeros)).to_le_bytes());
+    8 - zeros as usize
+}
+
+#[inline]
+fn put_eight(number: u64, out: &mut [u8]) {
+    out[..8].copy_from_slice(&(eight_digits(number) | ZEROS).to_le_bytes());
+}
+
+/// The digits of a number below [`EIGHT_DIGITS`], one a byte, the first of them in the lowest: numbers of four digits,
+/// of two and of one are split in their lanes of a word, each quotient by a multiplication.
+#[inline]
+const fn eight_digits(number: u64) -> u64 {
+    let fours = (number / 10_000) | ((number % 10_000) << 32);
+    let quotients = ((fours * 5_243) >> 19) & 0x7f_0000_007f;
+    let twos = quotients | ((fours - quotients * 100) << 16);
+    let quotients = ((twos * 103) >> 10) & 0xf_000f_000f_000f;
+    quotients | ((twos - quotients * 10) << 8)
+}
+
+const fn low_byte(number: u64) -> u8 {
+    number.to_le_bytes()[0]
 }
 
 /// The integer that a float is, up to 2^53, where floats are integers without gaps; `None` for any other float, and for
@@ -102,8 +118,18 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn text(put: impl FnOnce(&mut Place) -> usize) -> String {
+        let mut place = [b'x'; VALUE_BYTES_MAX];
+        let length = put(&mut place);
+        String::from_utf8(place[..length].to_vec()).unwrap()
+    }
+
     fn float(value: f64) -> String {
-        String::from_utf8(ValueText::float(value).as_bytes().to_vec()).unwrap()
+        text(|place| put_float(value, place))
+    }
+
+    fn integer(is_negative: bool, magnitude: u64) -> String {
+        text(|place| put_integer(is_negative, magnitude, place))
     }
 
     #[test]
@@ -129,20 +155,32 @@ mod tests {
 
     #[test]
     fn integers_keep_every_digit() {
-        let integer =
-            |negative, magnitude| String::from_utf8(ValueText::integer(negative, magnitude).as_bytes().to_vec());
-        assert_eq!(integer(false, u64::MAX).unwrap(), "18446744073709551615");
-        assert_eq!(integer(true, i64::MIN.unsigned_abs()).unwrap(), "-9223372036854775808");
-        assert_eq!(integer(false, 0).unwrap(), "0");
+        assert_eq!(integer(true, i64::MIN.unsigned_abs()), "-9223372036854775808");
+        // Where the number of digits changes, and all digits that are 0 or 9.
+        for power in (0..20).map(|exponent| 10_u64.pow(exponent)) {
+            for magnitude in [power - 1, power, power + 1, power.saturating_mul(9), u64::MAX - power] {
+                assert_eq!(integer(false, magnitude), magnitude.to_string());
+                assert_eq!(integer(true, magnitude), format!("-{magnitude}"));
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_of_four_digits_are_split_exactly() {
+        for number in 0..10_000 {
+            for all in [number, number * 10_000, number * 10_000 + 9_999] {
+                let expected = format!("{all:08}");
+                assert_eq!((eight_digits(all) | ZEROS).to_le_bytes(), expected.as_bytes());
+            }
+        }
     }
 
     proptest! {
         #[test]
         fn an_integer_has_the_digits_of_its_display(bits: u64, shift in 0..64_u32, is_negative: bool) {
             let magnitude = bits >> shift;
-            let text = ValueText::integer(is_negative, magnitude);
             let expected = format!("{}{magnitude}", if is_negative { "-" } else { "" });
-            prop_assert_eq!(text.as_bytes(), expected.as_bytes());
+            prop_assert_eq!(integer(is_negative, magnitude), expected);
         }
 
         #[test]
@@ -150,7 +188,7 @@ mod tests {
             let value = f64::from_bits(bits);
             prop_assume!(value.is_finite());
             let text = float(value);
-            prop_assert!(text.len() <= ValueText::BYTES_MAX);
+            prop_assert!(text.len() < VALUE_BYTES_MAX);
             prop_assert_eq!(text.parse::<f64>().unwrap().to_bits(), bits, "{}", text);
             prop_assert!(serde_json::from_str::<f64>(&text).is_ok(), "{}", text);
         }

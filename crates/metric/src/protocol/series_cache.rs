@@ -12,6 +12,7 @@
 
 use crate::Kind;
 use crate::limits::SERIES_CACHED_MAX;
+use crate::sink::Part;
 
 /// Bytes of a slot's key and spelling, at most: five labels of a scraped series take some 250. A longer one is not
 /// cached.
@@ -41,11 +42,11 @@ pub(super) struct Key<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CachedSeries<'a> {
     /// The name with what is between it and the value.
-    pub name: &'a [u8],
+    pub name: Part<'a>,
     /// The tags up to the gap.
-    pub tags: &'a [u8],
+    pub tags: Part<'a>,
     /// Tags behind it, with the end of the line.
-    pub tags_behind: &'a [u8],
+    pub tags_behind: Part<'a>,
     /// The type of a series of this name.
     pub kind: Kind,
 }
@@ -53,7 +54,8 @@ pub(crate) struct CachedSeries<'a> {
 #[derive(Debug, Clone)]
 struct Slot {
     generation: u64,
-    /// Offsets behind the parts in `bytes`: of the key two, and of the spelling three.
+    /// Offsets behind the parts in `bytes`: of the spelling three, and of the key two. So a block of the spelling ends
+    /// within them.
     ends: [u16; 5],
     /// Indices of the two other slots that were used after this one, the latest first.
     next: [u16; SUCCESSORS],
@@ -64,14 +66,15 @@ struct Slot {
 
 impl Slot {
     #[inline]
-    fn part(&self, index: usize) -> &[u8] {
-        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
-        self.bytes.get(usize::from(start)..usize::from(self.ends[index])).unwrap_or_default()
+    fn part(&self, index: usize) -> Part<'_> {
+        let start = usize::from(index.checked_sub(1).map_or(0, |before| self.ends[before]));
+        Part::new(self.bytes.get(start..).unwrap_or_default(), usize::from(self.ends[index]) - start)
     }
 
     #[inline]
     fn key(&self) -> Key<'_> {
-        Key { before: self.part(0), behind: self.part(1), has_gap: self.has_gap, generation: self.generation }
+        let (before, behind) = (self.part(3).text(), self.part(4).text());
+        Key { before, behind, has_gap: self.has_gap, generation: self.generation }
     }
 }
 
@@ -158,7 +161,7 @@ impl SeriesCache {
     /// Bytes of the name of the series at `index`, with what is between it and the value.
     #[inline]
     pub(super) fn name_bytes(&self, index: usize) -> usize {
-        self.slots.get(index).map_or(0, |slot| slot.part(2).len())
+        self.slots.get(index).map_or(0, |slot| slot.part(0).len())
     }
 
     /// Notes that the series at `index` came, and returns it.
@@ -172,7 +175,7 @@ impl SeriesCache {
     #[inline]
     fn series(&self, index: usize) -> Option<CachedSeries<'_>> {
         let slot = self.slots.get(index)?;
-        Some(CachedSeries { name: slot.part(2), tags: slot.part(3), tags_behind: slot.part(4), kind: slot.kind })
+        Some(CachedSeries { name: slot.part(0), tags: slot.part(1), tags_behind: slot.part(2), kind: slot.kind })
     }
 
     /// True if a series that is not the expected one is to be [looked up](Self::find): it costs a hash.
@@ -209,7 +212,8 @@ impl SeriesCache {
 
     /// Takes a series that was not found, with its spelling, if there is a slot for it.
     pub(super) fn insert(&mut self, key: &Key<'_>, series: &CachedSeries<'_>) {
-        let parts = [key.before, key.behind, series.name, series.tags, series.tags_behind];
+        let [name, tags, tags_behind] = [series.name, series.tags, series.tags_behind].map(Part::text);
+        let parts = [name, tags, tags_behind, key.before, key.behind];
         let bytes: usize = parts.iter().map(|part| part.len()).sum();
         if bytes > SLOT_BYTES {
             return;
@@ -294,13 +298,14 @@ mod tests {
     }
 
     fn insert(cache: &mut SeriesCache, text: &str) {
-        let series = CachedSeries { name: text.as_bytes(), tags: b"t", tags_behind: b"b", kind: Kind::Counter };
+        let (name, tags, tags_behind) = (Part::of(text.as_bytes()), Part::of(b"t"), Part::of(b"b"));
+        let series = CachedSeries { name, tags, tags_behind, kind: Kind::Counter };
         cache.insert(&key(text), &series);
     }
 
     fn name(cache: &mut SeriesCache, text: &str) -> Option<String> {
         let index = cache.find(&key(text))?;
-        cache.hit(index).map(|series| String::from_utf8_lossy(series.name).into_owned())
+        cache.hit(index).map(|series| String::from_utf8_lossy(series.name.text()).into_owned())
     }
 
     #[test]

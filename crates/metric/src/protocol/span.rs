@@ -2,6 +2,7 @@
 //! bytes in common, and the same bytes have the same meaning.
 
 use crate::block::{self, BLOCK_BYTES};
+use crate::sink::Part;
 
 /// The place of a part of a body. One beyond the first 4 GiB, which no bound allows, is nowhere.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -30,6 +31,13 @@ impl Span {
     #[inline]
     pub(super) fn of(self, body: &[u8]) -> &[u8] {
         body.get(self.start as usize..self.end as usize).unwrap_or_default()
+    }
+
+    /// The bytes there, in the memory of the body.
+    #[inline]
+    pub(super) fn part_of(self, body: &[u8]) -> Part<'_> {
+        let from_here = body.get(self.start as usize..).unwrap_or_default();
+        Part::new(from_here, self.end.saturating_sub(self.start) as usize)
     }
 
     /// The bytes from here up to the end of `last`.

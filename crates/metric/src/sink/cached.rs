@@ -2,7 +2,7 @@
 
 use super::space::LineSpace;
 use super::{BEFORE_VALUE, BETWEEN, FRAME_BYTES_MAX, LineSink, Series, TAGS_END, TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN};
-use super::{Value, put_kind, put_value};
+use super::{Part, Value, put_kind, put_value};
 use crate::Kind;
 use crate::limits::SERIES_BYTES_MAX;
 use crate::protocol::CachedSeries;
@@ -22,15 +22,17 @@ impl Series {
         [&self.name, BEFORE_VALUE, tags, behind, TAGS_END].iter().for_each(|part| text.extend_from_slice(part));
         let (name, rest) = text.split_at(self.name.len() + BEFORE_VALUE.len());
         let (tags, tags_behind) = rest.split_at(tags.len());
+        let [name, tags, tags_behind] = [name, tags, tags_behind].map(Part::of);
         Some(CachedSeries { name, tags, tags_behind, kind })
     }
 }
 
 impl Series {
     /// The first `count` tags as a line has them, of which there are as many at least.
-    pub(crate) fn spelled_tags(&self, count: usize) -> &[u8] {
+    #[inline]
+    pub(crate) fn spelled_tags(&self, count: usize) -> Part<'_> {
         let end = count.checked_sub(1).and_then(|last| self.spans.get(last)).map_or(0, |span| span.value_end + 1);
-        &self.tags[..end]
+        self.tags.front(end)
     }
 
     /// The keys of the tags as a line has them.
@@ -47,7 +49,23 @@ impl Series {
         text: &'t mut Vec<u8>,
     ) -> Option<CachedSeries<'t>> {
         let series = self.cached(gap, kind, text)?;
-        Some(CachedSeries { tags: series.tags.get(self.spelled_tags(count).len()..)?, ..series })
+        let tags = series.tags.text().get(self.spelled_tags(count).len()..)?;
+        Some(CachedSeries { tags: Part::of(tags), ..series })
+    }
+}
+
+/// Bytes of the blocks by which parts of a series are copied: most names, and most tags on one side of a gap.
+pub(super) const TEXT_BLOCK_BYTES: usize = 64;
+/// The same for the value in a gap.
+const GAP_BLOCK_BYTES: usize = 32;
+
+impl LineSpace<'_> {
+    /// Writes the tags of a series, with `gap` as the value that it lacks, and the end of its line.
+    #[inline(always)]
+    fn put_rest(&mut self, series: &CachedSeries<'_>, gap: Part<'_>) {
+        self.put_part::<TEXT_BLOCK_BYTES>(series.tags);
+        self.put_part::<GAP_BLOCK_BYTES>(gap);
+        self.put_part::<TEXT_BLOCK_BYTES>(series.tags_behind);
     }
 }
 
@@ -59,7 +77,7 @@ impl LineSink<'_> {
         &mut self,
         series: &CachedSeries<'_>,
         field: &[u8],
-        gap: &[u8],
+        gap: Part<'_>,
         value: Value<'_>,
         timestamp_ms: Option<i64>,
     ) -> bool {
@@ -68,7 +86,7 @@ impl LineSink<'_> {
         let name_bytes = series.name.len() + 1 + field.len();
         let bytes_max = name_bytes + digits + series.tags.len() + gap.len() + series.tags_behind.len();
         let Some((mut line, known)) = self.begin_cached(timestamp_ms, bytes_max) else { return false };
-        line.put(series.name);
+        line.put_part::<TEXT_BLOCK_BYTES>(series.name);
         if !field.is_empty() {
             line.put(b"_");
             if !line.put_plain(field) {
@@ -78,11 +96,9 @@ impl LineSink<'_> {
         line.put(BEFORE_VALUE);
         put_value(value, &mut line);
         put_kind(Kind::Gauge, &mut line);
-        line.put(series.tags);
-        line.put(gap);
-        line.put(series.tags_behind);
+        line.put_rest(series, gap);
         let left = line.left();
-        self.count_line(known, left, timestamp_ms);
+        self.count_line(known, left);
         true
     }
 
@@ -109,12 +125,12 @@ impl LineSink<'_> {
     pub(crate) fn push_cached(
         &mut self,
         series: &CachedSeries<'_>,
-        gap: &[u8],
+        gap: Part<'_>,
         kind: Kind,
         value: Value<'_>,
         timestamp_ms: i64,
     ) -> bool {
-        self.push_cached_behind(series, &[], gap, kind, value, timestamp_ms)
+        self.push_cached_behind(series, Part::of(&[]), gap, kind, value, timestamp_ms)
     }
 
     /// As [`push_cached`](Self::push_cached), of a series that was taken [without](Series::cached_behind) its first
@@ -124,8 +140,8 @@ impl LineSink<'_> {
     pub(crate) fn push_cached_behind(
         &mut self,
         series: &CachedSeries<'_>,
-        front: &[u8],
-        gap: &[u8],
+        front: Part<'_>,
+        gap: Part<'_>,
         kind: Kind,
         value: Value<'_>,
         timestamp_ms: i64,
@@ -133,20 +149,18 @@ impl LineSink<'_> {
         let digits = if let Value::Digits(digits) = value { digits.len() } else { 0 };
         let tags = front.len() + series.tags.len() + gap.len() + series.tags_behind.len();
         // Those of one without others in front have kept to it.
-        if !front.is_empty() && tags > SERIES_BYTES_MAX {
+        if front.len() > 0 && tags > SERIES_BYTES_MAX {
             return false;
         }
         let bytes_max = digits + series.name.len() + tags;
         let Some((mut line, known)) = self.begin_cached(timestamp_ms, bytes_max) else { return false };
-        line.put(series.name);
+        line.put_part::<TEXT_BLOCK_BYTES>(series.name);
         put_value(value, &mut line);
         put_kind(kind, &mut line);
-        line.put(front);
-        line.put(series.tags);
-        line.put(gap);
-        line.put(series.tags_behind);
+        line.put_part::<TEXT_BLOCK_BYTES>(front);
+        line.put_rest(series, gap);
         let left = line.left();
-        self.count_line(known, left, timestamp_ms);
+        self.count_line(known, left);
         true
     }
 }

@@ -1,7 +1,39 @@
 //! The place for one line: found to be long enough once, then written from its front.
 
 use super::spelling::copy_plain;
-use crate::value_text::ValueText;
+use crate::value_text::{Place, VALUE_BYTES_MAX};
+
+/// A text in memory that goes on behind its end: those bytes may be copied along.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Part<'a> {
+    from_here: &'a [u8],
+    length: usize,
+}
+
+impl<'a> Part<'a> {
+    /// The first `length` bytes of `from_here`, or all if there are fewer.
+    #[inline(always)]
+    pub(crate) fn new(from_here: &'a [u8], length: usize) -> Self {
+        Self { from_here, length: length.min(from_here.len()) }
+    }
+
+    /// A text of which it is not known what is behind it.
+    #[inline(always)]
+    pub(crate) const fn of(text: &'a [u8]) -> Self {
+        Self { from_here: text, length: text.len() }
+    }
+
+    #[inline(always)]
+    pub(crate) const fn len(self) -> usize {
+        self.length
+    }
+
+    /// The text alone.
+    #[inline(always)]
+    pub(crate) fn text(self) -> &'a [u8] {
+        &self.from_here[..self.length]
+    }
+}
 
 /// The rest of the place.
 pub(super) struct LineSpace<'s> {
@@ -36,11 +68,54 @@ impl<'s> LineSpace<'s> {
         copy_plain(text, place)
     }
 
-    /// Writes a value, of which all bytes are copied, so that the number of them is known when this is compiled. There
-    /// must be as many left.
-    #[inline]
-    pub(super) fn put_value(&mut self, text: &ValueText) {
-        self.rest[..ValueText::BYTES_MAX].copy_from_slice(&text.bytes);
-        self.rest = &mut std::mem::take(&mut self.rest)[text.length..];
+    /// Writes a part by whole blocks of `N` bytes, so that their number is known when this is compiled: most parts take
+    /// one, and the bytes copied along are written over by what follows, or are behind the line. Near the end of the
+    /// place or of the part's memory, where a block is more than there is, it is copied as it is.
+    #[inline(always)]
+    pub(super) fn put_part<const N: usize>(&mut self, part: Part<'_>) {
+        let Part { mut from_here, mut length } = part;
+        let mut to = std::mem::take(&mut self.rest);
+        while let (Some((from, behind)), Some(block)) = (from_here.split_first_chunk::<N>(), to.first_chunk_mut::<N>())
+        {
+            *block = *from;
+            if length <= N {
+                self.rest = &mut to[length..];
+                return;
+            }
+            (from_here, to, length) = (behind, &mut to[N..], length - N);
+        }
+        self.rest = to;
+        self.put(&from_here[..length]);
+    }
+
+    /// Writes a value with `put`, which returns its length, to a place that may be longer. There must be as many bytes
+    /// left.
+    #[inline(always)]
+    pub(super) fn put_value(&mut self, put: impl FnOnce(&mut Place) -> usize) {
+        let (place, _) = self.rest.split_at_mut(VALUE_BYTES_MAX);
+        let length = place.first_chunk_mut().map_or(0, put);
+        self.rest = &mut std::mem::take(&mut self.rest)[length..];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_part_is_copied_wherever_it_ends(
+            text in proptest::collection::vec(any::<u8>(), 0..200),
+            behind in 0..100_usize,
+            left in 0..100_usize,
+        ) {
+            let memory = [&text[..], &vec![b'm'; behind]].concat();
+            let mut place = vec![b'.'; text.len() + left];
+            let mut line = LineSpace::new(&mut place, text.len()).unwrap();
+            line.put_part::<32>(Part::new(&memory, text.len()));
+            prop_assert_eq!(line.left(), left);
+            prop_assert_eq!(&place[..text.len()], &text[..]);
+        }
     }
 }

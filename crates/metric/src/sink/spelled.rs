@@ -1,5 +1,6 @@
 //! Text of a line as it grows. A text is judged while it is copied: one pass over its words, no call.
 
+use super::Part;
 use super::spelling::copy_plain;
 use std::ops::Deref;
 
@@ -31,6 +32,18 @@ impl Spelled {
     #[inline]
     pub(super) fn truncate(&mut self, length: usize) {
         self.length = self.length.min(length);
+    }
+
+    /// The text.
+    #[inline]
+    pub(super) fn part(&self) -> Part<'_> {
+        self.front(self.length)
+    }
+
+    /// The first `length` bytes.
+    #[inline]
+    pub(super) fn front(&self, length: usize) -> Part<'_> {
+        Part::new(&self.bytes, length.min(self.length))
     }
 
     /// The next `count` bytes behind the text, to be written and then [taken](Self::take).

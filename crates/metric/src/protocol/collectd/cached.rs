@@ -8,6 +8,7 @@ use super::super::series_cache::{CachedSeries, Key, SeriesCache};
 use super::super::template::{self, Gaps, SPELLED_BYTES_MAX, finite};
 use super::{Lists, Sample};
 use crate::encode::BEFORE_VALUE;
+use crate::sink::Part;
 use crate::{Bounds, LineSink, Series, SeriesMark, Value};
 
 /// Kinds of gaps: the members that differ.
@@ -71,16 +72,16 @@ impl Cached {
         let Self { cache, gaps, .. } = self;
         let (index, filled) = cache.find_expected(|key| gaps.read_list(key, rest))?;
         let series = cache.hit(index)?;
-        let (count, mut names) = series.name.split_first()?;
+        let (count, mut names) = series.name.text().split_first()?;
         if usize::from(*count) != filled.count {
             return None;
         }
         let timestamp_ms = filled.timestamp_ms.unwrap_or(sink.arrival_ms());
         let before = (filled.count > 1).then(|| sink.decoded());
-        let host = if filled.has_host { gaps.host.text() } else { &[] };
+        let host = Part::of(if filled.has_host { gaps.host.text() } else { &[] });
         let is_stored = filled.values.iter().take(filled.count).all(|value| {
             let Some(name) = next_name(&mut names) else { return false };
-            let series = CachedSeries { name, ..series };
+            let series = CachedSeries { name: Part::of(name), ..series };
             sink.push_cached(&series, host, series.kind, Value::Digits(value), timestamp_ms)
         });
         if !is_stored {
@@ -119,7 +120,7 @@ impl Cached {
         }
         let gap = has_host.then_some(&b"host"[..]);
         if let Some(cached) = series.cached(gap, kind, &mut self.text) {
-            self.cache.insert(&key, &CachedSeries { name: &self.names, ..cached });
+            self.cache.insert(&key, &CachedSeries { name: Part::of(&self.names), ..cached });
         }
     }
 

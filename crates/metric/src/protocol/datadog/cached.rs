@@ -8,6 +8,7 @@ use super::super::protobuf::Message;
 use super::super::series_cache::{Key, SeriesCache};
 use super::super::template::{self, Gaps, SPELLED_BYTES_MAX, finite};
 use super::{Lists, Point, Resource, Version};
+use crate::sink::Part;
 use crate::{Bounds, Kind, LineSink, Series, Value};
 
 /// Kinds of gaps: the members that differ.
@@ -85,7 +86,7 @@ impl Cached {
         let Self { cache, gaps, .. } = self;
         let (index, filled) = cache.find_expected(|key| gaps.read_series(key, rest, encoding))?;
         let series = cache.hit(index)?;
-        let host = if filled.has_host { gaps.host.text() } else { &[] };
+        let host = Part::of(if filled.has_host { gaps.host.text() } else { &[] });
         sink.push_cached(&series, host, series.kind, filled.value, filled.timestamp_ms).then_some(filled.bytes)
     }
 

@@ -2,7 +2,7 @@
 
 use super::super::series_cache::{CachedSeries, Key, SeriesCache};
 use super::scan::{BACKSLASH, COMMA, EQUALS, LINE_FEED, SPACE, until};
-use crate::sink::is_plain;
+use crate::sink::{Part, is_plain};
 use crate::{Bounds, Kind, LineSink, Series, Value};
 use memchr::memmem;
 
@@ -84,7 +84,7 @@ impl Cached {
         sink: &mut LineSink<'_>,
     ) -> bool {
         let Some(series) = self.cache.hit(found.index) else { return false };
-        let gap = &body[found.gap.0..found.gap.1];
+        let gap = Part::new(&body[found.gap.0..], found.gap.1 - found.gap.0);
         let field = if key == b"value" { &[] } else { key };
         if series.name.len() + 1 + field.len() > self.name_bytes_limit {
             return false;
@@ -144,6 +144,6 @@ impl Series {
     /// As [`cached`](Self::cached), with no more of the name than the measurement.
     fn cached_with_fields<'t>(&self, gap: Option<&[u8]>, text: &'t mut Vec<u8>) -> Option<CachedSeries<'t>> {
         let series = self.cached(gap, Kind::Gauge, text)?;
-        Some(CachedSeries { name: &series.name[..self.name().len()], ..series })
+        Some(CachedSeries { name: Part::new(series.name.text(), self.name().len()), ..series })
     }
 }

@@ -1,7 +1,7 @@
 //! Values of attributes that are no strings, as text.
 
 use crate::sink::spell;
-use crate::value_text::ValueText;
+use crate::value_text::{VALUE_BYTES_MAX, put_float, put_integer};
 
 /// Appends `text` as a JSON string.
 pub(super) fn string(text: &[u8], out: &mut Vec<u8>) {
@@ -15,13 +15,16 @@ pub(super) fn boolean(value: bool, out: &mut Vec<u8>) {
 }
 
 pub(super) fn integer(value: i64, out: &mut Vec<u8>) {
-    out.extend_from_slice(ValueText::integer(value.is_negative(), value.unsigned_abs()).as_bytes());
+    let mut place = [0; VALUE_BYTES_MAX];
+    let length = put_integer(value.is_negative(), value.unsigned_abs(), &mut place);
+    out.extend_from_slice(&place[..length]);
 }
 
 /// Appends a float: a JSON number within an array or a map, where NaN and the infinities are strings; else bare.
 pub(super) fn double(value: f64, is_nested: bool, out: &mut Vec<u8>) {
-    let text = ValueText::float(value);
-    let text = text.as_bytes();
+    let mut place = [0; VALUE_BYTES_MAX];
+    let length = put_float(value, &mut place);
+    let text = &place[..length];
     let bare = text.strip_prefix(b"\"").and_then(|text| text.strip_suffix(b"\""));
     out.extend_from_slice(bare.filter(|_| !is_nested).unwrap_or(text));
 }

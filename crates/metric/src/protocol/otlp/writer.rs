@@ -13,6 +13,7 @@ use super::{Names, Options, names};
 use crate::limits::{HISTOGRAM_BUCKETS_MAX, OTLP_SCRATCH_KEPT_BYTES_MAX, OTLP_WASTED_BYTES_MAX};
 use crate::protocol::series_cache::Key;
 use crate::protocol::span::Span;
+use crate::sink::Part;
 use crate::{Bounds, DecodeError, Kind, LineSink, Reject, Series, SeriesMark, Value};
 
 /// The reason why a point is not stored.
@@ -502,7 +503,7 @@ impl Writer {
         };
         let front = self.series.spelled_tags(self.resource_tags);
         let timestamp_ms = head.timestamp_ms().unwrap_or(sink.arrival_ms());
-        let is_stored = sink.push_cached_behind(&series, front, &[], series.kind, value, timestamp_ms);
+        let is_stored = sink.push_cached_behind(&series, front, Part::of(&[]), series.kind, value, timestamp_ms);
         self.points += usize::from(is_stored);
         is_stored
     }

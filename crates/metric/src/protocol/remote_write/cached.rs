@@ -11,7 +11,7 @@ use super::label_texts::LabelTexts;
 use super::labels::Labels;
 use super::v2::{Symbol, kind_of, metadata_type};
 use super::{Message, RemoteWrite, kind_of_name, plain_sample};
-use crate::sink::is_plain;
+use crate::sink::{Part, is_plain};
 use crate::{Bounds, Kind, LineSink, Series, Value};
 
 /// The label in which the series of one target differ from those of the next.
@@ -212,7 +212,7 @@ impl Cached {
         }
         let Some(series) = self.cache.hit(index) else { return Lookup::Passed };
         let kind = kind.unwrap_or(series.kind);
-        let is_stored = sink.push_cached(&series, gap, kind, Value::Float(value), timestamp_ms);
+        let is_stored = sink.push_cached(&series, Part::of(gap), kind, Value::Float(value), timestamp_ms);
         if is_stored { Lookup::Stored } else { Lookup::Passed }
     }
 

@@ -7,10 +7,12 @@
 
 use super::super::generations::Generations;
 use super::super::series_cache::{Key, SeriesCache};
+use super::super::span::Span;
 use super::tokens::metric_name_bytes;
 use super::{Format, Options};
 use crate::block::string_stops;
 use crate::encode::BEFORE_VALUE;
+use crate::sink::Part;
 use crate::{Bounds, Kind, LineSink, Series, SeriesMark, Value};
 use memchr::{memchr, memchr2};
 
@@ -49,7 +51,7 @@ pub(super) struct Cached {
 pub(super) struct Found<'a> {
     index: usize,
     /// The value in the gap.
-    gap: &'a [u8],
+    gap: Part<'a>,
     /// The name, and whether it has labels.
     pub name: &'a [u8],
     pub has_labels: bool,
@@ -104,7 +106,7 @@ impl Cached {
         }
         self.front_tags = base.tags();
         self.front.clear();
-        self.front.extend_from_slice(front);
+        self.front.extend_from_slice(front.text());
         self.has_gap = options.labels.iter().all(|(key, _)| key != GAP);
         self.text.clear();
         self.text.push(u8::from(options.format == Format::OpenMetrics));
@@ -156,6 +158,7 @@ impl Cached {
         if !has_labels && is_odd_behind_name(&line[end..]) {
             return None;
         }
+        let gap = Span::new(line, gap).part_of(line);
         Some(Found { index, gap, name, has_labels, end })
     }
 
@@ -244,7 +247,7 @@ impl Cached {
     ) -> bool {
         let Some(series) = self.cache.hit(found.index) else { return false };
         let timestamp_ms = timestamp_ms.unwrap_or(sink.arrival_ms());
-        sink.push_cached_behind(&series, &self.front, found.gap, kind, value, timestamp_ms)
+        sink.push_cached_behind(&series, Part::of(&self.front), found.gap, kind, value, timestamp_ms)
     }
 
     /// Takes the series of a line that was missed, and was stored just now.

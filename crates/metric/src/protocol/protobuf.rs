@@ -132,6 +132,21 @@ impl<'a> Message<'a> {
         Ok(Some(Field { number, content }))
     }
 
+    /// The content of the next field if its key is `key`, of one byte and the wire type of messages, and it is shorter
+    /// than 16 KiB; if not, nothing is taken.
+    #[inline]
+    pub(super) fn next_with_key(&mut self, key: u8) -> Option<&'a [u8]> {
+        let (content, rest) = match self.rest {
+            [first, length @ 0..0x80, rest @ ..] if *first == key => rest.split_at_checked(usize::from(*length))?,
+            [first, low, high @ 0..0x80, rest @ ..] if *first == key => {
+                rest.split_at_checked(usize::from(low & 0x7f) | usize::from(*high) << 7)?
+            }
+            _ => return None,
+        };
+        self.rest = rest;
+        Some(content)
+    }
+
     /// A varint of at most 10 bytes.
     #[inline]
     pub(super) fn varint(&mut self) -> Result<u64, &'static str> {

@@ -110,6 +110,67 @@ fn number(refs: &mut Message<'_>, body: &[u8], symbols: &mut [Symbol], texts: &m
     Some(symbol.number)
 }
 
+/// The references of a series, which are compared with the numbers of a key.
+struct Refs<'a, 's> {
+    rest: Message<'a>,
+    body: &'a [u8],
+    symbols: &'s mut [Symbol],
+    texts: &'s LabelTexts,
+}
+
+impl<'a> Refs<'a, '_> {
+    /// The text in the gap of the series with this key, empty if it has none; `None` if these are not its labels.
+    #[inline]
+    fn gap_of(mut self, key: &Key<'_>, gap_bytes_limit: usize) -> Option<Part<'a>> {
+        if key.generation != self.texts.generation() {
+            return None;
+        }
+        self.skip(key.before)?;
+        let mut gap = Part::of(&[]);
+        if key.has_gap {
+            let body = self.body;
+            let symbol = self.next()?;
+            gap = symbol.text.part_of(body);
+            if !symbol.is_gap {
+                symbol.is_gap = gap.len() > 0 && may_be_gap(gap.text(), gap_bytes_limit);
+                symbol.is_gap.then_some(())?;
+            }
+            self.skip(key.behind)?;
+        }
+        self.rest.is_empty().then_some(gap)
+    }
+
+    /// Skips references to the texts with these numbers; `None` if there are others.
+    #[inline]
+    fn skip(&mut self, numbers: &[u8]) -> Option<()> {
+        let (numbers, _) = numbers.as_chunks();
+        numbers.iter().try_for_each(|&number| {
+            let number = u16::from_le_bytes(number);
+            let (body, texts) = (self.body, self.texts);
+            let symbol = self.next()?;
+            if symbol.number == number {
+                return Some(());
+            }
+            // It was not looked up in this body: that is saved if it is the text that is expected.
+            if symbol.number != 0 || texts.text(number)? != symbol.text.of(body) {
+                return None;
+            }
+            symbol.number = number;
+            Some(())
+        })
+    }
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<&mut Symbol> {
+        self.symbols.get_mut(usize::try_from(self.rest.varint().ok()?).ok()?)
+    }
+}
+
+/// True for a text that stands for itself as the value in a gap.
+fn may_be_gap(text: &[u8], bytes_limit: usize) -> bool {
+    text.len() <= bytes_limit && is_plain(text)
+}
+
 impl RemoteWrite {
     /// Writes the line of a series of 1.0 if its labels are in the cache.
     #[inline]
@@ -126,7 +187,7 @@ impl RemoteWrite {
             }
         };
         match only_sample(rest) {
-            Some((sample, [])) => self.cached.push(index, gap, None, sample, sink),
+            Some((sample, [])) => self.cached.push(index, Span::new(series, gap).part_of(series), None, sample, sink),
             _ => Lookup::Passed,
         }
     }
@@ -138,24 +199,21 @@ impl RemoteWrite {
         let Some((refs, rest)) = rest.split_at_checked(usize::from(*length)) else { return Lookup::Passed };
         let Some((sample, rest)) = only_sample(rest) else { return Lookup::Passed };
         let Some(kind) = only_metadata(body, rest) else { return Lookup::Passed };
+        let Self { cached, symbols, texts, numbered, .. } = self;
+        let gap_bytes_limit = cached.gap_bytes_limit;
+        let expected = cached
+            .cache
+            .find_expected(|key| Refs { rest: Message::new(refs), body, symbols, texts }.gap_of(key, gap_bytes_limit));
+        if let Some((index, gap)) = expected {
+            return cached.write(index, gap, kind, sample, sink);
+        }
         // Numbering the labels is most of what it costs.
-        if !self.cached.cache.is_searched() {
+        if !cached.cache.is_searched() || numbered.read(body, refs, symbols, texts).is_none() {
             return Lookup::Passed;
         }
-        if self.numbered.read(body, refs, &mut self.symbols, &mut self.texts).is_none() {
-            return Lookup::Passed;
-        }
-        let key = self.numbered.key(self.texts.generation());
-        let expected = self.cached.cache.expected().filter(|(_, expected)| *expected == key);
-        let index = match expected {
-            Some((index, _)) => index,
-            None => match self.cached.cache.find(&key) {
-                Some(index) => index,
-                None => return Lookup::Missed,
-            },
-        };
-        let gap = self.numbered.gap.map_or(&[][..], |(_, gap)| gap.of(body));
-        self.cached.push(index, gap, kind, sample, sink)
+        let Some(index) = cached.cache.find(&numbered.key(texts.generation())) else { return Lookup::Missed };
+        let gap = numbered.gap.map_or_else(Span::default, |(_, gap)| gap);
+        cached.push(index, gap.part_of(body), kind, sample, sink)
     }
 
     /// Takes a series of 1.0 into the cache that was missed there, and was read just now.
@@ -192,6 +250,12 @@ impl Cached {
         Self { cache: SeriesCache::new(), text: Vec::new(), gap_bytes_limit, gap: Vec::new() }
     }
 
+    /// Takes no series any more.
+    #[cfg(test)]
+    pub(super) fn disable(&mut self) {
+        self.cache = SeriesCache::disabled();
+    }
+
     /// Capacity in bytes: a bounded number, whatever came.
     pub(super) fn kept_bytes(&self) -> usize {
         self.cache.kept_bytes() + self.text.capacity() + self.gap.capacity()
@@ -202,23 +266,36 @@ impl Cached {
     fn push(
         &mut self,
         index: usize,
-        gap: &[u8],
+        gap: Part<'_>,
+        kind: Option<Kind>,
+        sample: (f64, i64),
+        sink: &mut LineSink<'_>,
+    ) -> Lookup {
+        if *gap.text() != *self.gap && !self.take_gap(gap.text()) {
+            return Lookup::Passed;
+        }
+        self.write(index, gap, kind, sample, sink)
+    }
+
+    /// As [`push`](Self::push), with a gap that is known to need no escapes.
+    #[inline(always)]
+    fn write(
+        &mut self,
+        index: usize,
+        gap: Part<'_>,
         kind: Option<Kind>,
         (value, timestamp_ms): (f64, i64),
         sink: &mut LineSink<'_>,
     ) -> Lookup {
-        if *gap != *self.gap && !self.take_gap(gap) {
-            return Lookup::Passed;
-        }
         let Some(series) = self.cache.hit(index) else { return Lookup::Passed };
         let kind = kind.unwrap_or(series.kind);
-        let is_stored = sink.push_cached(&series, Part::of(gap), kind, Value::Float(value), timestamp_ms);
+        let is_stored = sink.push_cached(&series, gap, kind, Value::Float(value), timestamp_ms);
         if is_stored { Lookup::Stored } else { Lookup::Passed }
     }
 
     /// Takes the value of another gap, unless it is too long or has escapes.
     fn take_gap(&mut self, gap: &[u8]) -> bool {
-        let is_taken = gap.len() <= self.gap_bytes_limit && is_plain(gap);
+        let is_taken = may_be_gap(gap, self.gap_bytes_limit);
         if is_taken {
             self.gap.clear();
             self.gap.extend_from_slice(gap);

@@ -75,7 +75,9 @@ impl LabelTexts {
         None
     }
 
-    fn text(&self, number: u16) -> Option<&[u8]> {
+    /// The text with this number.
+    #[inline]
+    pub(super) fn text(&self, number: u16) -> Option<&[u8]> {
         let number = usize::from(number);
         let (start, end) = (self.ends.get(number.checked_sub(1)?)?, self.ends.get(number)?);
         self.bytes.get(*start as usize..*end as usize)

@@ -8,6 +8,8 @@ use crate::{DecodeError, LineSink, Skip};
 
 /// Numbers of fields of `WriteRequest`.
 const TIMESERIES: u32 = 1;
+/// The key of a series: its number with the wire type of messages.
+const TIMESERIES_KEY: u8 = 1 << 3 | 2;
 const METADATA: u32 = 3;
 /// Numbers of fields of `TimeSeries`.
 const LABELS: u32 = 1;
@@ -30,28 +32,18 @@ impl RemoteWrite {
         let mut written = Written::default();
         let mut request = Message::new(body);
         let mut index = 0;
-        while let Some(field) = request.next_of(body)? {
-            match field.number {
-                TIMESERIES => {
-                    let series = message_of(body, &request, field.content)?;
-                    let lookup = self.push_cached_v1(series, sink);
-                    if lookup == Lookup::Stored {
-                        written.samples += 1;
-                    } else {
-                        let shape = self.read_v1(body, series)?;
-                        self.finish_series(body, shape, index, sink, &mut written)?;
-                    }
-                    if lookup == Lookup::Missed {
-                        self.cache_v1(series);
-                    }
-                    index += 1;
-                }
-                METADATA => {
-                    message_of(body, &request, field.content)?;
-                    sink.skip(Skip::Metadata, 1);
-                }
-                _ => {}
+        while let Some(series) = next_series(&mut request, body, sink)? {
+            let lookup = self.push_cached_v1(series, sink);
+            if lookup == Lookup::Stored {
+                written.samples += 1;
+            } else {
+                let shape = self.read_v1(body, series)?;
+                self.finish_series(body, shape, index, sink, &mut written)?;
             }
+            if lookup == Lookup::Missed {
+                self.cache_v1(series);
+            }
+            index += 1;
         }
         Ok(written)
     }
@@ -79,6 +71,29 @@ impl RemoteWrite {
                 }
                 _ => {}
             }
+        }
+    }
+}
+
+/// The next series of a request. Metadata before it is counted.
+#[inline]
+fn next_series<'a>(
+    request: &mut Message<'a>,
+    body: &'a [u8],
+    sink: &mut LineSink<'_>,
+) -> Result<Option<&'a [u8]>, DecodeError> {
+    loop {
+        if let Some(series) = request.next_with_key(TIMESERIES_KEY) {
+            return Ok(Some(series));
+        }
+        let Some(field) = request.next_of(body)? else { return Ok(None) };
+        match field.number {
+            TIMESERIES => return message_of(body, request, field.content).map(Some),
+            METADATA => {
+                message_of(body, request, field.content)?;
+                sink.skip(Skip::Metadata, 1);
+            }
+            _ => {}
         }
     }
 }

@@ -14,6 +14,8 @@ use crate::{DecodeError, Kind, LineSink};
 /// Numbers of fields of `Request`.
 const SYMBOLS: u32 = 4;
 const TIMESERIES: u32 = 5;
+/// The key of a series: its number with the wire type of messages.
+const TIMESERIES_KEY: u8 = 5 << 3 | 2;
 /// Numbers of fields of `TimeSeries`.
 const LABELS_REFS: u32 = 1;
 const HISTOGRAMS: u32 = Version::V2.histograms();
@@ -27,6 +29,8 @@ pub(super) struct Symbol {
     pub text: Span,
     /// The number of its text in [`LabelTexts`](super::label_texts::LabelTexts); 0 as long as none was looked up.
     pub number: u16,
+    /// It is known to be a text that may be in the gap of a cached series.
+    pub is_gap: bool,
 }
 
 impl RemoteWrite {
@@ -46,21 +50,18 @@ impl RemoteWrite {
         let mut written = Written::default();
         let mut request = Message::new(body);
         let mut index = 0;
-        while let Some(field) = request.next_of(body)? {
-            if field.number == TIMESERIES {
-                let series = message_of(body, &request, field.content)?;
-                let lookup = self.push_cached_v2(body, series, sink);
-                if lookup == Lookup::Stored {
-                    written.samples += 1;
-                } else {
-                    let shape = self.read_v2(body, series)?;
-                    self.finish_series(body, shape, index, sink, &mut written)?;
-                }
-                if lookup == Lookup::Missed {
-                    self.cache_v2();
-                }
-                index += 1;
+        while let Some(series) = next_series(&mut request, body)? {
+            let lookup = self.push_cached_v2(body, series, sink);
+            if lookup == Lookup::Stored {
+                written.samples += 1;
+            } else {
+                let shape = self.read_v2(body, series)?;
+                self.finish_series(body, shape, index, sink, &mut written)?;
             }
+            if lookup == Lookup::Missed {
+                self.cache_v2();
+            }
+            index += 1;
         }
         Ok(written)
     }
@@ -68,7 +69,9 @@ impl RemoteWrite {
     fn read_symbols(&mut self, body: &[u8]) -> Result<(), DecodeError> {
         self.symbols.clear();
         let mut request = Message::new(body);
-        while let Some(field) = request.next_of(body)? {
+        loop {
+            while request.next_with_key(TIMESERIES_KEY).is_some() {}
+            let Some(field) = request.next_of(body)? else { return Ok(()) };
             if field.number != SYMBOLS {
                 continue;
             }
@@ -80,9 +83,8 @@ impl RemoteWrite {
             if self.symbols.len() == SYMBOLS_MAX {
                 return Err(DecodeError::TooLarge);
             }
-            self.symbols.push(Symbol { text: Span::new(body, symbol), number: 0 });
+            self.symbols.push(Symbol { text: Span::new(body, symbol), number: 0, is_gap: false });
         }
-        Ok(())
     }
 
     /// Collects the labels of a series and looks at what else is in it.
@@ -162,6 +164,20 @@ impl RemoteWrite {
             let second = symbol(symbols, labels, pairs.varint()?);
             let wire = Span::new(body, &wire[..wire.len() - pairs.rest().len()]);
             labels.push(body, first, second, wire);
+        }
+    }
+}
+
+/// The next series of a request.
+#[inline]
+fn next_series<'a>(request: &mut Message<'a>, body: &'a [u8]) -> Result<Option<&'a [u8]>, DecodeError> {
+    loop {
+        if let Some(series) = request.next_with_key(TIMESERIES_KEY) {
+            return Ok(Some(series));
+        }
+        let Some(field) = request.next_of(body)? else { return Ok(None) };
+        if field.number == TIMESERIES {
+            return message_of(body, request, field.content).map(Some);
         }
     }
 }

@@ -59,6 +59,11 @@ impl Cached {
         Self { cache: SeriesCache::new(), text: Vec::new(), generations: Generations::new(), generation: None }
     }
 
+    /// Takes no series any more.
+    pub(super) fn disable(&mut self) {
+        self.cache = SeriesCache::disabled();
+    }
+
     /// Capacity in bytes: a bounded number, whatever came.
     pub(super) fn kept_bytes(&self) -> usize {
         self.cache.kept_bytes() + self.text.capacity() + self.generations.kept_bytes()

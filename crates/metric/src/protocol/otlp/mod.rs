@@ -75,6 +75,14 @@ impl Otlp {
         Self { writer: Writer::new(bounds, options), json: json::Scratch::default() }
     }
 
+    /// The same decoder, every point read from its bytes: to compare with, as the series that came before must make no
+    /// difference.
+    #[must_use]
+    pub fn without_cache(mut self) -> Self {
+        self.writer.cached.disable();
+        self
+    }
+
     /// Writes the data points of a body in protobuf.
     ///
     /// # Errors

@@ -133,30 +133,45 @@ impl<'a> PlainPoint<'a> {
         let mut head = PointHead::default();
         let (mut number, mut attributes) = (None, &[][..]);
         let mut rest = point;
-        while let [key, field @ ..] = rest {
-            match *key {
-                START_TIME | TIME | DOUBLE | INT => {
-                    let (bytes, next) = field.split_first_chunk()?;
-                    let bits = u64::from_le_bytes(*bytes);
-                    match *key {
-                        TIME => head.time_unix_nano = bits,
-                        DOUBLE => number = Some(Number::Double(f64::from_bits(bits))),
-                        INT => number = Some(Number::Int(bits.cast_signed())),
-                        _ => {}
-                    }
-                    rest = next;
-                }
-                ATTRIBUTE if attributes.is_empty() => {
-                    let from_here = rest;
-                    while let [ATTRIBUTE, field @ ..] = rest {
-                        (_, rest) = content(field)?;
-                    }
-                    attributes = &from_here[..from_here.len() - rest.len()];
-                }
-                FLAGS => rest = field.strip_prefix(&[0])?,
-                _ => return None,
+        while !rest.is_empty() {
+            let from_here = rest;
+            // As the fields are numbered, and most senders write them: then one turn reads them all.
+            take_fixed(START_TIME, &mut rest);
+            if let Some(bits) = take_fixed(TIME, &mut rest) {
+                head.time_unix_nano = bits;
+            }
+            if let Some(bits) = take_fixed(DOUBLE, &mut rest) {
+                number = Some(Number::Double(f64::from_bits(bits)));
+            }
+            if let Some(bits) = take_fixed(INT, &mut rest) {
+                number = Some(Number::Int(bits.cast_signed()));
+            }
+            if let [ATTRIBUTE, ..] = rest {
+                attributes = take_attributes(&mut rest).filter(|_| attributes.is_empty())?;
+            }
+            rest = rest.strip_prefix(&[FLAGS, 0]).unwrap_or(rest);
+            if rest.len() == from_here.len() {
+                return None;
             }
         }
         Some(Self { attributes, head, number: number? })
     }
+}
+
+/// Takes a field of eight bytes if its key comes next.
+#[inline(always)]
+fn take_fixed(key: u8, rest: &mut &[u8]) -> Option<u64> {
+    let (bytes, behind) = rest.strip_prefix(&[key])?.split_first_chunk()?;
+    *rest = behind;
+    Some(u64::from_le_bytes(*bytes))
+}
+
+/// Takes all attributes that come next.
+#[inline(always)]
+fn take_attributes<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let from_here = *rest;
+    while let [ATTRIBUTE, field @ ..] = *rest {
+        (_, *rest) = content(field)?;
+    }
+    Some(&from_here[..from_here.len() - rest.len()])
 }

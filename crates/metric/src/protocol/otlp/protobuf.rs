@@ -18,6 +18,8 @@ use crate::protocol::series_cache::Key;
 use crate::protocol::span::Span;
 use crate::{DecodeError, LineSink, Reject, Skip};
 
+/// The key of a metric in its scope: its number, 2, with the wire type of messages.
+const METRIC_KEY: u8 = 2 << 3 | 2;
 const WIRE_TYPE: &str = "a field has the wrong wire type";
 
 pub(super) fn decode(body: &[u8], writer: &mut Writer, sink: &mut LineSink<'_>) -> Result<(), DecodeError> {
@@ -104,7 +106,11 @@ impl<'a> Decoder<'a, '_, '_> {
 
     fn scope_metrics(&mut self, bytes: &'a [u8]) -> Result<(), DecodeError> {
         let mut message = Message::new(bytes);
-        while let Some(field) = message.next_of(self.body)? {
+        loop {
+            while let Some(metric) = message.next_with_key(METRIC_KEY) {
+                self.metric(metric)?;
+            }
+            let Some(field) = message.next_of(self.body)? else { return Ok(()) };
             match (field.number, field.content) {
                 (2, Content::Bytes(metric)) => self.metric(metric)?,
                 (1 | 3, Content::Bytes(_)) => {}
@@ -112,7 +118,6 @@ impl<'a> Decoder<'a, '_, '_> {
                 _ => {}
             }
         }
-        Ok(())
     }
 
     fn metric(&mut self, bytes: &'a [u8]) -> Result<(), DecodeError> {

@@ -651,7 +651,7 @@ impl<'out> LineSink<'out> {
 /// Bytes between a value and the tags, at most.
 const BEFORE_TAGS_BYTES_MAX: usize = 32;
 
-/// What is between a value and the tags for each type, and its length.
+/// The text between a value and the tags for each type, and its length.
 const BEFORE_TAGS: [([u8; BEFORE_TAGS_BYTES_MAX], usize); Kind::ALL.len()] = {
     let mut all = [([0; BEFORE_TAGS_BYTES_MAX], 0); Kind::ALL.len()];
     let mut index = 0;

@@ -118,7 +118,7 @@ fn decoding_allocates_nothing_in_the_steady_state() {
     assert!(first.samples > 1_000, "{first:?}");
     assert_eq!((first.histograms, decoded.rejected()), (1, 0), "{decoded:?}");
 
-    // Series whose places in the table of the cache collide are taken a second time, and may need another piece of memory.
+    // Series whose places in the table of the cache collide are taken a second time, and may need more memory.
     run(&mut decoder);
     let before = allocations();
     for _ in 0..3 {

@@ -111,7 +111,7 @@ fn labels() -> impl Strategy<Value = Vec<(Vec<u8>, Vec<u8>)>> {
     })
 }
 
-/// What comes of a body, to the byte.
+/// Result of decoding a body, to the byte.
 type Decoding = (Result<Written, DecodeError>, Vec<u8>, Decoded);
 
 fn run(decoder: &mut RemoteWrite, version: Version, body: &[u8]) -> Decoding {

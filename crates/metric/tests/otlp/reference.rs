@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use metric::protocol::bucket::BoundText;
+use metric::protocol::bucket::{BoundText, normalise_bound};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::metrics::v1::{
@@ -93,8 +93,12 @@ fn text(any: Option<&AnyValue>) -> String {
     }
 }
 
-/// The last value of a key counts, at the place of the last.
-fn set(tags: &mut Vec<(String, String)>, key: &str, value: String) {
+/// The last value of a key counts, at the place of the last. A bound has one spelling.
+fn set(tags: &mut Vec<(String, String)>, key: &str, mut value: String) {
+    if matches!(key, "le" | "quantile") {
+        let mut buffer = BoundText::default();
+        value = String::from_utf8(normalise_bound(value.as_bytes(), &mut buffer).to_vec()).unwrap();
+    }
     tags.retain(|(present, _)| present != key);
     tags.push((key.to_owned(), value));
 }

@@ -259,10 +259,7 @@ fn what_waits_behind_unread_responses_is_counted(driver: Driver) {
 /// requests it.
 fn silent_newcomers_do_not_hide_the_health(driver: Driver) {
     let server = with_driver(driver).flag("--max-connections", 4).start();
-    let mut served: Vec<Client> = (0..4).map(|_| from(&server, 1)).collect();
-    for client in &mut served {
-        assert_eq!(client.request(&get("/health")).status, 200);
-    }
+    let mut served = placed(&server, 1, 4);
     let mut silent = Vec::new();
     for round in 0..300 {
         silent.push(from(&server, 1));

@@ -59,7 +59,7 @@ pub struct Options {
 #[derive(Debug, Clone, Copy)]
 pub struct EndsAfter {
     pub call: &'static str,
-    /// One of so many, the first ones.
+    /// Number of calls, the first ones, of which one is chosen.
     pub first: u64,
     /// log2 of the calls that follow, at most.
     pub follow_log_max: u64,

@@ -102,7 +102,7 @@ impl Head {
     /// Reads a head. `None`: it is not yet whole.
     ///
     /// # Errors
-    /// It is not one of HTTP/1.
+    /// Bytes that are no response of HTTP/1.
     pub fn parse(bytes: &[u8]) -> Result<Option<Self>, String> {
         let mut headers = [httparse::EMPTY_HEADER; limits::FORWARD_RESPONSE_HEADERS_MAX];
         let mut head = httparse::Response::new(&mut headers);

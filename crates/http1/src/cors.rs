@@ -121,7 +121,7 @@ mod tests {
     use std::sync::Mutex;
 
     fn cors(origins: &[&str]) -> Cors {
-        /// All that were made: what exists as long as the process has to be found by LeakSanitizer as long.
+        /// Configurations of all tests: fields that exist as long as the process stay reachable for LeakSanitizer.
         static MADE: Mutex<Vec<Cors>> = Mutex::new(Vec::new());
         let cors = Cors::new(origins.iter().map(|origin| origin.parse().unwrap()).collect());
         MADE.lock().unwrap().push(cors.clone());

@@ -475,7 +475,7 @@ pub struct LineSink<'out> {
     /// The head of a line, and the moment it stands for: the metrics of a body mostly share it.
     head: [u8; HEAD_BYTES],
     head_ms: i64,
-    /// That moment is far from the time of arrival.
+    /// True if that moment is far from the time of arrival.
     head_is_far: bool,
 }
 

@@ -26,7 +26,7 @@ type Labels = [(Vec<u8>, Vec<u8>)];
 #[derive(Debug)]
 pub struct MetricFamilies {
     series: Series,
-    /// Those of the present summary or histogram.
+    /// Quantiles or buckets of the present metric.
     points: Vec<Point>,
 }
 
@@ -55,9 +55,9 @@ impl Type {
 
 /// The reason why a metric is not stored.
 enum Fault {
-    /// It is rejected, and the others go on.
+    /// Rejects the metric alone.
     Reject(Reject),
-    /// So is the whole body.
+    /// Refuses the whole body.
     Body(DecodeError),
 }
 

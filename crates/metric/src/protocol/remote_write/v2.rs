@@ -29,7 +29,7 @@ pub(super) struct Symbol {
     pub text: Span,
     /// The number of its text in [`LabelTexts`](super::label_texts::LabelTexts); 0 as long as none was looked up.
     pub number: u16,
-    /// It is known to be a text that may be in the gap of a cached series.
+    /// True for a text that may be in the gap of a cached series.
     pub is_gap: bool,
 }
 

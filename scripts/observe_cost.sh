@@ -8,20 +8,20 @@ usage() {
     cat <<'HELP'
 usage: observe_cost.sh [--page [--hz N]] [--rounds N] [--seconds S] [--clients N] [--driver NAME]
 
-Three servers under the same load, in turns, each time a fresh process with an empty directory:
+Three servers under the same load, in turns, in each round fresh processes with empty directories:
   off         no statistics line, nothing traced or exported
   unsampled   an OTLP endpoint is configured, but no batch is sampled, and none is slow
   all         a statistics line a second as JSON, 1 % of the batches traced, the server's figures exported each second
 With --page they are:
   off         the live page is there, and nobody has it open
   streams     20 clients read /ui/stream: 20 browsers, as the tabs of one share a stream
-  profile     POST /debug/profile samples all threads for the whole time, at 299 Hz unless --hz says otherwise; names are
+  profile     POST /debug/profile samples all threads for the whole time, at 199 Hz unless --hz says otherwise; names are
               found after it
 The receiver is a local one that throws away what it gets. In each of N rounds (default 11, with --page 15) each of them
 serves load_test with 64 clients for S seconds (default 1.5, at most 20) after a warm-up; the order is reversed from
-round to round. CPU time is that of all the server's threads, the exporter's included (/proc/PID/task/*/schedstat),
-divided by the requests served. Prints the medians, and the median of the ratios taken within each round with their
-quartiles. The server has the first core and load and receiver the second, where there are two. Takes some two minutes.
+round to round. With --page one process and one load have all three, one after the other. CPU time is that of all the
+server's threads, the exporter's included (/proc/PID/task/*/schedstat), divided by the requests served. Prints the
+medians, and the median of the ratios taken within each round with their quartiles. The server has the first core and load and receiver the second, where there are two. Takes some two minutes.
 
 Exit code: 0 all is at most 1.05 and unsampled at most 1.01 of off, streams and profile at most 1.02; 1 not (on a
 machine that does other things meanwhile that says little), 2 wrong use, 3 with --page, if the kernel permits no profile.
@@ -30,7 +30,7 @@ environment: BINARIES  a directory with metricstream and load_test, built for re
 HELP
 }
 
-page='' hz=299 rounds='' seconds=1.5 clients=64 driver=auto
+page='' hz=199 rounds='' seconds=1.5 clients=64 driver=auto
 while (($# > 0)); do
     case $1 in
         --help | -h) usage && exit 0 ;;
@@ -120,9 +120,9 @@ def streams(port):
 
 @contextlib.contextmanager
 def profile(port):
-    """A profile that goes on for longer than the load. Its client leaves it."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    connection.request("POST", f"/debug/profile?seconds={int(seconds) + 30}&hz={hz}", headers={"Content-Length": "0"})
+    """A profile that goes on for longer than the load is measured."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request("POST", f"/debug/profile?seconds={int(seconds) + 3}&hz={hz}", headers={"Content-Length": "0"})
     # It reads the tables of the program first.
     time.sleep(1)
     second = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
@@ -131,10 +131,12 @@ def profile(port):
     if response.status != 409:
         print(f"NOT SEEN: a profile: {response.read()[:300]}")
         sys.exit(3)
-    try:
-        yield
-    finally:
-        connection.close()
+    yield
+    response = connection.getresponse()
+    response.read()
+    sampled = re.search(r"samples=(\d+)", response.headers["X-MetricsStream-Profile"] or "")
+    if not sampled or int(sampled[1]) < int(hz) * seconds / 2:
+        sys.exit(f"a profile has {sampled and sampled[1]} samples")
 
 
 QUIET = ["--stats-interval", "0s"]
@@ -168,8 +170,9 @@ def load(port, duration_s):
     return found["requests"]
 
 
-def measured(flags, variables, meanwhile, _):
-    """CPU microseconds a request, and requests a second."""
+@contextlib.contextmanager
+def server(flags, variables):
+    """A fresh process with an empty directory, warmed up: its number and its port."""
     data, log = work / "data", work / "server.log"
     shutil.rmtree(data, ignore_errors=True)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "METRICSTREAM_"))} | variables
@@ -186,19 +189,56 @@ def measured(flags, variables, meanwhile, _):
                 sys.exit(f"the server did not start: {log.read_text()}")
             time.sleep(0.02)
         load(port[1], seconds / 4)
-        with meanwhile(int(port[1])):
-            before = cpu_ns(process.pid)
-            requests = load(port[1], seconds)
-            return (cpu_ns(process.pid) - before) / requests / 1000, requests / seconds
+        yield process.pid, int(port[1])
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=30)
 
 
+def processes(name):
+    """A subject in a process of its own: CPU microseconds a request, and requests a second."""
+    flags, variables, _, _ = SUBJECTS[name]
+    with server(flags, variables) as (pid, port):
+        before = cpu_ns(pid)
+        requests = load(port, seconds)
+        return (cpu_ns(pid) - before) / requests / 1000, requests / seconds
+
+
+def stored(port):
+    """Batches of three metrics that are stored."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request("GET", "/stats")
+    return json.loads(connection.getresponse().read())["metrics_stored"] / 3
+
+
+def under_way(name, pid, port):
+    """A subject in a process and a load that go on."""
+    with SUBJECTS[name][2](port):
+        # The load may have begun just now, and the streams send all that was before.
+        time.sleep(0.3)
+        begun, cpu, requests = time.monotonic(), cpu_ns(pid), stored(port)
+        time.sleep(seconds)
+        requests, cpu = stored(port) - requests, cpu_ns(pid) - cpu
+        return cpu / requests / 1000, requests / (time.monotonic() - begun)
+
+
 results = {name: [] for name in SUBJECTS}
 for number in range(rounds):
-    for name in list(SUBJECTS)[:: -1 if number % 2 else 1]:
-        results[name].append(measured(*SUBJECTS[name]))
+    order = list(SUBJECTS)[:: -1 if number % 2 else 1]
+    if not page:
+        for name in order:
+            results[name].append(processes(name))
+        continue
+    # What differs goes on beside the load alone, so all have one process and one load: two processes of one program
+    # differ by some percent.
+    with server(QUIET, {}) as (pid, port), contextlib.ExitStack() as stack:
+        command = [f"{binaries}/load_test", str(port), clients, "--duration", f"{round(3 * seconds + 30)}s"]
+        stack.enter_context(loading := subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        stack.callback(loading.terminate)
+        for name in order:
+            results[name].append(under_way(name, pid, port))
+        if loading.poll() is not None:
+            sys.exit("the load ended too early")
 print(f"{rounds} rounds of {seconds} s, {clients} clients, server on core {server_core}, load on core {load_core}; {Sink.spans} bytes of spans came")
 failed = Sink.spans == 0 and not page
 for name, (_, _, _, most) in SUBJECTS.items():

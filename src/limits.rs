@@ -267,14 +267,14 @@ pub const STREAM_SILENCE_MS: u64 = 30_000;
 
 /// Seconds of a profile, at most: more samples do not make its picture clearer.
 pub const PROFILE_SECONDS_MAX: u64 = 60;
-/// Seconds of a profile, unless its request says otherwise: 3,000 samples of a thread that is always on a CPU.
+/// Seconds of a profile, unless its request says otherwise: 2,000 samples of a thread that is always on a CPU.
 pub const PROFILE_SECONDS_DEFAULT: u64 = 10;
 /// Samples a second of a thread that is on a CPU, at most. On a virtual machine each costs 20 to 50 us of it: the
 /// interrupt of the clock 8, the kernel's part of the stack 8 and more, and the copy of the program's part 2.
 pub const PROFILE_SAMPLES_PER_S_MAX: u64 = 1_999;
-/// Samples a second, unless a request says otherwise: some 3 % of a request's CPU time on a virtual machine, and 3,000
-/// samples in 10 s of a thread that is always on a CPU. Not 300, so as not to keep step with timers.
-pub const PROFILE_SAMPLES_PER_S_DEFAULT: u64 = 299;
+/// Samples a second, unless a request says otherwise: at 50 us each 1 % of a request's CPU time on a virtual machine, and
+/// 2,000 samples in 10 s of a thread that is always on a CPU. Not 200, so as not to keep step with timers.
+pub const PROFILE_SAMPLES_PER_S_DEFAULT: u64 = 199;
 /// Looks at the state of each thread in a second, at most. One takes 2 us a thread.
 pub const PROFILE_LOOKS_PER_S_MAX: u64 = 199;
 /// Bytes of the name of a function of the kernel in which a thread waits.

@@ -57,7 +57,7 @@ const profile = (() => {
 		};
 		const unit = ({ states }) => (states ? 'ms' : 'samples');
 		const seconds = number('Seconds', 10, 1, SECONDS_MAX),
-			hz = number('Hz', 299, 1, 1999);
+			hz = number('Hz', 199, 1, 1999);
 		const mode = h(
 			'select',
 			{ id: 'profile-mode' },

@@ -95,6 +95,21 @@ if ((mutants)); then
     mutant doorbell_publisher_fence $doorbell metricstream-wake loom_doorbell one_publisher \
         $'fence(Ordering::SeqCst);\n        self.0.load' 'self.0.load'
 
+    # The notices of a channel: each fence, and each ordering of the flag that announces.
+    notices=crates/wake/src/notices.rs noticed=what_is_put_is_noticed space=who_waits_for_space_is_notified_once
+    mutant notices_writer_fence $notices metricstream-wake loom_notices $space \
+        $'fence(Ordering::SeqCst);\n        let is_over' 'let is_over'
+    mutant notices_reader_fence $notices metricstream-wake loom_notices $space \
+        $'fence(Ordering::SeqCst);\n        self.waits.load' 'self.waits.load'
+    mutant notices_cancel_fence $notices metricstream-wake loom_notices who_waits_for_space_is_notified_of_the_end \
+        $'fence(Ordering::SeqCst);\n        self.waits.load' 'self.waits.load'
+    mutant notices_announce_order $notices metricstream-wake loom_notices $noticed \
+        'self.announced.swap(true, Ordering::AcqRel)' 'self.announced.swap(true, Ordering::Relaxed)'
+    mutant notices_accept_order $notices metricstream-wake loom_notices $noticed \
+        'self.announced.swap(false, Ordering::AcqRel)' 'self.announced.swap(false, Ordering::Relaxed)'
+    mutant notices_waits_although_there_is_space $notices metricstream-wake loom_notices $space \
+        '!(is_over && self.waits.swap(false, Ordering::AcqRel))' '!is_over'
+
     # The ring: each end of both positions.
     ring=crates/log/src/ring.rs
     passes=bytes_pass_once_and_in_order_around_the_end

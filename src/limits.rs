@@ -272,8 +272,8 @@ pub const PROFILE_SECONDS_DEFAULT: u64 = 10;
 /// Samples a second of a thread that is on a CPU, at most. On a virtual machine each costs 20 to 50 us of it: the
 /// interrupt of the clock 8, the kernel's part of the stack 8 and more, and the copy of the program's part 2.
 pub const PROFILE_SAMPLES_PER_S_MAX: u64 = 1_999;
-/// Samples a second, unless a request says otherwise: at 50 us each 1 % of a request's CPU time on a virtual machine, and
-/// 2,000 samples in 10 s of a thread that is always on a CPU. Not 200, so as not to keep step with timers.
+/// Samples a second, unless a request says otherwise: at 50 us each 1 % of a request's CPU time on a virtual machine,
+/// and 2,000 samples in 10 s of a thread that is always on a CPU. Not 200, so as not to keep step with timers.
 pub const PROFILE_SAMPLES_PER_S_DEFAULT: u64 = 199;
 /// Looks at the state of each thread in a second, at most. One takes 2 us a thread.
 pub const PROFILE_LOOKS_PER_S_MAX: u64 = 199;

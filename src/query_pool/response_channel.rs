@@ -15,9 +15,10 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering, fence},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
+use wake::Notices;
 
 /// One part of a response. A response is `Whole`, or `Refused`, or `Head` and, unless the request was HEAD, any number
 /// of `Piece`s and one `Last`. If the queue ends before that, the response cannot be finished.
@@ -101,12 +102,7 @@ impl Drop for Permit {
 #[derive(Debug)]
 struct Shared {
     token: Token,
-    /// Nobody wants the response any more.
-    cancelled: AtomicBool,
-    /// A message is in the reactor's mailbox.
-    announced: AtomicBool,
-    /// The thread has put the response aside until it gets the notice of space.
-    waits: AtomicBool,
+    notices: Notices,
     /// Held until both ends and the message are gone.
     _place: Permit,
 }
@@ -128,13 +124,7 @@ pub fn pipe(
     space: (u64, Sender<u64>),
 ) -> (Writer, Reader) {
     let (sender, receiver) = bounded(limits::PIECES_WAITING_MAX);
-    let shared = Arc::new(Shared {
-        token,
-        cancelled: AtomicBool::new(false),
-        announced: AtomicBool::new(false),
-        waits: AtomicBool::new(false),
-        _place: place,
-    });
+    let shared = Arc::new(Shared { token, notices: Notices::new(), _place: place });
     let reader = Reader { parts: receiver, space, is_live: false, shared: Arc::clone(&shared) };
     (Writer { parts: Some(sender), reactor, shared }, reader)
 }
@@ -157,7 +147,7 @@ impl Writer {
     /// Set once nobody wants the response any more.
     #[must_use]
     pub fn cancelled(&self) -> &AtomicBool {
-        &self.shared.cancelled
+        self.shared.notices.cancelled()
     }
 
     /// Hands a part over. Never waits.
@@ -178,19 +168,12 @@ impl Writer {
     /// notice will come.
     #[must_use]
     pub fn wait_for_space(&self) -> bool {
-        self.shared.waits.store(true, Ordering::Relaxed);
-        // Pairs with the reader's: either it sees the flag, or here its taking is seen.
-        fence(Ordering::SeqCst);
-        let is_over = self.shared.cancelled.load(Ordering::Relaxed)
-            || self.parts.as_ref().is_none_or(|parts| has_space(parts.len()));
-        // Whoever takes the flag down goes on.
-        !(is_over && self.shared.waits.swap(false, Ordering::AcqRel))
+        self.shared.notices.request_space(|| self.parts.as_ref().is_none_or(|parts| has_space(parts.len())))
     }
 
-    /// Notifies the reactor, unless it has not read the last message yet. Whoever comes second to the flag has seen
-    /// what the first did before: either the reactor finds the part, or it is notified.
+    /// Notifies the reactor, unless it has not read the last message yet.
     fn announce(&self) {
-        if !self.shared.announced.swap(true, Ordering::AcqRel) {
+        if self.shared.notices.announce() {
             self.reactor.notify(ReadyNotice(Arc::clone(&self.shared)));
         }
     }
@@ -212,7 +195,7 @@ impl ReadyNotice {
     /// Accepts the notice, and returns the connection. Read the channel afterwards: later parts are notified again.
     #[must_use]
     pub fn accept(self) -> Token {
-        self.0.announced.swap(false, Ordering::AcqRel);
+        self.0.notices.accept();
         self.0.token
     }
 }
@@ -256,8 +239,8 @@ impl Reader {
     pub fn take(&self) -> Taken {
         match self.parts.try_recv() {
             Ok(part) => {
-                if has_space(self.parts.len()) {
-                    self.tell_of_space();
+                if has_space(self.parts.len()) && self.shared.notices.must_notify_space() {
+                    self.notify_space();
                 }
                 Taken::Event(part)
             }
@@ -266,22 +249,19 @@ impl Reader {
         }
     }
 
-    /// Notifies the pool, if the thread waits for space.
-    fn tell_of_space(&self) {
-        fence(Ordering::SeqCst);
-        if self.shared.waits.load(Ordering::Relaxed) && self.shared.waits.swap(false, Ordering::AcqRel) {
-            let (number, spaces) = &self.space;
-            // There is a place for each open response. Without threads nobody waits.
-            let _ = spaces.try_send(*number);
-        }
+    /// Notifies the pool, as the thread waits for space.
+    fn notify_space(&self) {
+        let (number, spaces) = &self.space;
+        // There is a place for each open response. Without threads nobody waits.
+        let _ = spaces.try_send(*number);
     }
 }
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        // A word to stop; nothing is read because of it.
-        self.shared.cancelled.store(true, Ordering::Relaxed);
-        self.tell_of_space();
+        if self.shared.notices.cancel() {
+            self.notify_space();
+        }
     }
 }
 

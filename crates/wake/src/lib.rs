@@ -2,10 +2,10 @@
 //! and atomics that the model checker can replace.
 //!
 //! Owns the wake-up protocol ([`Doorbell`]: Dekker's pattern with a full fence on each side), the queue for rare
-//! messages beside it ([`mailbox`]), the server's clock ([`clock`]), and the shims of `std::sync` for loom and
-//! ThreadSanitizer ([`sync`]). Promises that no wake-up is lost, that waking a thread which is awake costs one fence
-//! and one load, and that the doorbell and the mailbox never block, but for the owner's own wait on its eventfd.
-//! Depends on no other crate of the workspace.
+//! messages beside it ([`mailbox`]), the flags of a channel whose ends never wait ([`Notices`]), the server's clock
+//! ([`clock`]), and the shims of `std::sync` for loom and ThreadSanitizer ([`sync`]). Promises that no wake-up is lost,
+//! that waking a thread which is awake costs one fence and one load, and that the doorbell and the mailbox never block,
+//! but for the owner's own wait on its eventfd. Depends on no other crate of the workspace.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -25,6 +25,8 @@ pub mod clock;
 mod doorbell;
 mod event;
 pub mod mailbox;
+mod notices;
 pub mod sync;
 
 pub use doorbell::{Doorbell, Sleeping};
+pub use notices::Notices;

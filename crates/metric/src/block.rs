@@ -2,7 +2,7 @@
 //!
 //! Each test returns flags, bit n for byte n. On x86-64 it takes SSE2, which every such processor has, so nothing is
 //! dispatched; elsewhere, and as the reference of the tests, two words in general registers ([`scalar`]). Wider vectors
-//! gain nothing here: of the strings and numbers in a metric, few are longer than one block.
+//! would gain little: of the strings in a metric, two of three end within one block.
 #![allow(unsafe_code)] // The compiler lets intrinsics be called only with the processor's features named in each caller.
 
 /// Bytes that are looked at together.

@@ -51,18 +51,24 @@ impl<'a> Cursor<'a> {
     /// Reads `byte` if it comes next.
     #[inline]
     pub fn eat(&mut self, byte: u8) -> bool {
-        self.eat_all(&[byte])
+        match self.rest {
+            [first, rest @ ..] if *first == byte => {
+                self.rest = rest;
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Reads `bytes` if they come next.
     #[inline]
     pub fn eat_all<const N: usize>(&mut self, bytes: &[u8; N]) -> bool {
-        match self.rest.strip_prefix(bytes) {
-            Some(rest) => {
+        match self.rest.split_first_chunk() {
+            Some((first, rest)) if first == bytes => {
                 self.rest = rest;
                 true
             }
-            None => false,
+            _ => false,
         }
     }
 

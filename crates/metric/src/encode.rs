@@ -7,8 +7,9 @@
 //! allocated. If a batch is refused, the bytes given hold part of it and mean nothing: the caller abandons the
 //! reservation.
 
-use super::parser::{Next, Parser, Scratch};
+use super::parser::{Parser, Scratch, WriteLines};
 use super::shape::Verbatim;
+use super::sink::LineSpace;
 use super::timestamp::{self, TIMESTAMP_BYTES};
 use super::{BatchError, Bounds, Kind, Metric};
 use crate::limits::TIMESTAMP_FAR_MS;
@@ -35,6 +36,9 @@ pub(super) const fn between_value_and_tags(kind: Kind) -> &'static [u8] {
 
 /// Length of a line's head, which is the same for all metrics of one moment.
 const HEAD_BYTES: usize = BEFORE_TIMESTAMP.len() + TIMESTAMP_BYTES + BEFORE_NAME.len();
+
+/// Bytes that are copied at once of a metric that is its own line: one has 60 to 150.
+const PART_BYTES: usize = 32;
 
 /// The smallest metric, without the comma between it and the next.
 const METRIC_BYTES_MIN: usize = br#"{"name":"n","value":0}"#.len();
@@ -71,14 +75,21 @@ pub struct Encoded {
 pub struct BatchEncoder {
     bounds: Bounds,
     scratch: Scratch,
-    writer: LineWriter,
+    head: LineHead,
 }
 
-/// Writes lines, one metric each.
-struct LineWriter {
-    /// The head of a line, and the moment it stands for: the metrics of a batch mostly share it.
-    head: [u8; HEAD_BYTES],
-    head_ms: i64,
+/// The head of a line and the moment that it stands for: the metrics of a batch mostly share it.
+struct LineHead {
+    bytes: [u8; HEAD_BYTES],
+    ms: i64,
+}
+
+/// The lines of one batch.
+struct BatchLines<'e, 'out> {
+    head: &'e mut LineHead,
+    arrival_ms: i64,
+    space: LineSpace<'out>,
+    far_from_now: u32,
 }
 
 impl BatchEncoder {
@@ -89,7 +100,7 @@ impl BatchEncoder {
     pub fn new(bounds: Bounds) -> Self {
         assert!(bounds.batch_metrics_limit >= 1 && u32::try_from(bounds.batch_metrics_limit).is_ok());
         assert!(bounds.name_bytes_limit >= 1);
-        Self { bounds, scratch: Scratch::new(&bounds), writer: LineWriter { head: head(0), head_ms: 0 } }
+        Self { bounds, scratch: Scratch::new(&bounds), head: LineHead { bytes: head(0), ms: 0 } }
     }
 
     /// The same encoder, every metric read by the grammar: to compare with, as speculation must make no difference.
@@ -116,72 +127,71 @@ impl BatchEncoder {
     /// If `out` is shorter than [`encoded_bytes_max`](Self::encoded_bytes_max) of the body's length, or if `arrival_ms`
     /// is out of range.
     pub fn encode(&mut self, body: &[u8], arrival_ms: i64, out: &mut [u8]) -> Result<Encoded, BatchError> {
-        assert!(out.len() >= self.encoded_bytes_max(body.len()), "too little space: {} bytes", out.len());
+        let place_bytes = out.len();
+        let Some(space) = LineSpace::new(out, self.encoded_bytes_max(body.len())) else {
+            panic!("too little space: {place_bytes} bytes");
+        };
         assert!((timestamp::TIMESTAMP_MS_MIN..=timestamp::TIMESTAMP_MS_MAX).contains(&arrival_ms));
         let mut parser = Parser::new(body, self.bounds, &mut self.scratch);
-        let writer = &mut self.writer;
-        let mut encoded = Encoded { metrics: 0, bytes: 0, far_from_now: 0 };
-        while let Some(next) = parser.next_line()? {
-            let out = &mut out[encoded.bytes..];
-            encoded.bytes += match next {
-                Next::Verbatim(line) => writer.encode_verbatim(&line, arrival_ms, out),
-                Next::Metric(metric) => writer.encode_line(metric, arrival_ms, out),
-            };
-            encoded.metrics += 1;
-            // The head's moment is that of the line just written.
-            encoded.far_from_now += u32::from(writer.head_ms.abs_diff(arrival_ms) > TIMESTAMP_FAR_MS);
-        }
-        Ok(encoded)
+        let mut lines = BatchLines { head: &mut self.head, arrival_ms, space, far_from_now: 0 };
+        while parser.next_lines(&mut lines)? {}
+        // `new` has found that it fits.
+        #[expect(clippy::cast_possible_truncation, reason = "see above")]
+        let metrics = parser.metrics() as u32;
+        Ok(Encoded { metrics, bytes: place_bytes - lines.space.left(), far_from_now: lines.far_from_now })
     }
 }
 
-impl LineWriter {
-    /// Begins a line with a timestamp.
+impl BatchLines<'_, '_> {
+    /// Makes the head that of a line with this timestamp.
     #[inline]
-    fn begin_line(&mut self, timestamp_ms: i64) {
-        if timestamp_ms != self.head_ms {
-            self.head = head(timestamp_ms);
-            self.head_ms = timestamp_ms;
+    fn set_head(&mut self, timestamp_ms: Option<i64>) {
+        let ms = timestamp_ms.unwrap_or(self.arrival_ms);
+        if ms != self.head.ms {
+            *self.head = LineHead { bytes: head(ms), ms };
         }
+        self.far_from_now += u32::from(ms.abs_diff(self.arrival_ms) > TIMESTAMP_FAR_MS);
+    }
+}
+
+impl WriteLines for BatchLines<'_, '_> {
+    #[inline]
+    fn verbatim(&mut self, metric: &Verbatim<'_>) {
+        self.set_head(metric.timestamp_ms);
+        self.space.put_array(&self.head.bytes);
+        self.space.put_part::<PART_BYTES>(metric.front);
+        if let Some(behind) = metric.behind {
+            self.space.put_part::<PART_BYTES>(behind);
+        }
+        self.space.put_array(b"\n");
     }
 
-    /// Writes the line of a metric whose own bytes are its line.
-    #[inline]
-    fn encode_verbatim(&mut self, metric: &Verbatim, arrival_ms: i64, out: &mut [u8]) -> usize {
-        self.begin_line(metric.timestamp_ms.unwrap_or(arrival_ms));
-        let mut line = Line { out, bytes: 0 };
-        line.put(&self.head);
-        line.put(metric.pieces[0]);
-        if !metric.pieces[1].is_empty() {
-            line.put(metric.pieces[1]);
-        }
-        line.put(&LINE_END[1..]);
-        line.bytes
+    fn fields(&mut self, metric: &Metric<'_>) {
+        self.set_head(metric.timestamp_ms);
+        self.space.put(&self.head.bytes);
+        self.space.put_by(|out| encode_fields(metric, out));
     }
+}
 
-    /// Writes the line of one metric to the front of `out` and returns its length.
-    #[inline]
-    fn encode_line(&mut self, metric: &Metric, arrival_ms: i64, out: &mut [u8]) -> usize {
-        self.begin_line(metric.timestamp_ms.unwrap_or(arrival_ms));
-        let mut line = Line { out, bytes: 0 };
-        line.put(&self.head);
-        line.put_text(&metric.name);
-        line.put(BEFORE_VALUE);
-        line.put(metric.value);
-        match metric.kind {
-            Kind::Gauge => line.put(const { between_value_and_tags(Kind::Gauge) }),
-            Kind::Counter => line.put(const { between_value_and_tags(Kind::Counter) }),
-            Kind::Histogram => line.put(const { between_value_and_tags(Kind::Histogram) }),
-            Kind::Summary => line.put(const { between_value_and_tags(Kind::Summary) }),
-            Kind::Untyped => line.put(const { between_value_and_tags(Kind::Untyped) }),
-        }
-        match metric.tags_verbatim {
-            Some(tags) => line.put(tags),
-            None => line.put_tags(metric),
-        }
-        line.put(LINE_END);
-        line.bytes
+/// Writes the line of one metric from its name on to the front of `out` and returns its length.
+fn encode_fields(metric: &Metric<'_>, out: &mut [u8]) -> usize {
+    let mut line = Line { out, bytes: 0 };
+    line.put_text(&metric.name);
+    line.put(BEFORE_VALUE);
+    line.put(metric.value);
+    match metric.kind {
+        Kind::Gauge => line.put(const { between_value_and_tags(Kind::Gauge) }),
+        Kind::Counter => line.put(const { between_value_and_tags(Kind::Counter) }),
+        Kind::Histogram => line.put(const { between_value_and_tags(Kind::Histogram) }),
+        Kind::Summary => line.put(const { between_value_and_tags(Kind::Summary) }),
+        Kind::Untyped => line.put(const { between_value_and_tags(Kind::Untyped) }),
     }
+    match metric.tags_verbatim {
+        Some(tags) => line.put(tags),
+        None => line.put_tags(metric),
+    }
+    line.put(LINE_END);
+    line.bytes
 }
 
 /// Returns the head of the lines of this moment.

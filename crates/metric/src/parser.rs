@@ -42,12 +42,12 @@ pub struct Scratch {
     shapes: Box<Shapes>,
 }
 
-/// A metric in the form in which it was read.
-pub(super) enum Next<'body, 'scratch> {
+/// Receiver of the metrics of a batch, each in the form in which it was read.
+pub(super) trait WriteLines {
     /// A metric whose own bytes are its line.
-    Verbatim(Verbatim<'body>),
-    /// The metric by its fields.
-    Metric(&'scratch Metric<'body>),
+    fn verbatim(&mut self, metric: &Verbatim<'_>);
+    /// A metric by its fields.
+    fn fields(&mut self, metric: &Metric<'_>);
 }
 
 /// The flag of a field in a set of fields.
@@ -141,18 +141,48 @@ impl<'body, 'scratch> Parser<'body, 'scratch> {
         }
     }
 
-    /// As [`next_metric`](Self::next_metric), for the encoder.
+    /// Reads on and gives `lines` as many metrics as fit shapes one after the other, or one that does not; `false` once
+    /// the whole document has been read and is good.
     #[inline]
-    pub(super) fn next_line(&mut self) -> Result<Option<Next<'body, '_>>, BatchError> {
-        match self.step() {
-            Ok(Parsed::None) => Ok(None),
-            Ok(Parsed::Metric) => Ok(Some(Next::Metric(&self.metric))),
-            Ok(Parsed::Fit(fit, text)) => Ok(Some(match self.scratch.shapes.verbatim(fit, text) {
-                Some(verbatim) => Next::Verbatim(verbatim),
-                None => Next::Metric(self.fill(fit, text)),
-            })),
-            Err(fault) => Err(self.refuse(fault)),
+    pub(super) fn next_lines(&mut self, lines: &mut impl WriteLines) -> Result<bool, BatchError> {
+        self.step_lines(lines).map_err(|fault| self.refuse(fault))
+    }
+
+    #[inline]
+    fn step_lines(&mut self, lines: &mut impl WriteLines) -> Step<bool> {
+        if !self.begin_metric()? {
+            return Ok(false);
         }
+        if !self.fitting_lines(lines) {
+            self.metric()?;
+            lines.fields(&self.metric);
+        }
+        Ok(true)
+    }
+
+    /// Gives `lines` the metrics that fit shapes, from the one at the front on, until one is not followed by another as
+    /// clients write it. `false`: the one at the front now fits none.
+    #[inline]
+    fn fitting_lines(&mut self, lines: &mut impl WriteLines) -> bool {
+        loop {
+            let text = self.cursor.rest();
+            let Some(fit) = self.scratch.shapes.read_line(text, &self.bounds) else { return false };
+            match self.scratch.shapes.verbatim(fit, text) {
+                Some(verbatim) => lines.verbatim(&verbatim),
+                None => lines.fields(self.fill(fit, text)),
+            }
+            self.metrics += 1;
+            self.cursor.skip(fit.bytes);
+            if self.metrics == self.bounds.batch_metrics_limit || !self.has_next_element() {
+                return true;
+            }
+        }
+    }
+
+    /// Metrics read so far.
+    #[inline]
+    pub(super) fn metrics(&self) -> usize {
+        self.metrics
     }
 
     /// The metric at the front of `text`, which fits a shape.
@@ -178,20 +208,8 @@ impl<'body, 'scratch> Parser<'body, 'scratch> {
     /// Reads the next metric, and its fields unless it fits a shape.
     #[inline]
     fn step(&mut self) -> Step<Parsed<'body>> {
-        let more = match self.stage {
-            Stage::Metrics => self.next_element()?,
-            Stage::Start => self.open()?,
-            Stage::Done => return Ok(Parsed::None),
-            Stage::Refused(error) => return Err(Fault { byte: error.byte, problem: error.problem }),
-        };
-        if !more {
-            self.close()?;
-            self.stage = Stage::Done;
+        if !self.begin_metric()? {
             return Ok(Parsed::None);
-        }
-        if self.metrics == self.bounds.batch_metrics_limit {
-            self.field = Some(Field::Metrics);
-            return Err(self.cursor.fault(Problem::MetricsOver { limit: self.bounds.batch_metrics_limit }));
         }
         let text = self.cursor.rest();
         if let Some(fit) = self.scratch.shapes.read(text, &self.bounds) {
@@ -199,20 +217,35 @@ impl<'body, 'scratch> Parser<'body, 'scratch> {
             self.metrics += 1;
             return Ok(Parsed::Fit(fit, text));
         }
-        self.in_metric = true;
         self.metric()?;
-        self.in_metric = false;
-        self.metrics += 1;
-        let bytes = text.len() - self.cursor.rest().len();
-        self.scratch.shapes.learn(&text[..bytes], &self.metric, self.sent_timestamp);
         Ok(Parsed::Metric)
+    }
+
+    /// Reads up to the next metric; `false` once the document has ended.
+    #[inline]
+    fn begin_metric(&mut self) -> Step<bool> {
+        let more = match self.stage {
+            Stage::Metrics => self.next_element()?,
+            Stage::Start => self.open()?,
+            Stage::Done => return Ok(false),
+            Stage::Refused(error) => return Err(Fault { byte: error.byte, problem: error.problem }),
+        };
+        if !more {
+            self.close()?;
+            self.stage = Stage::Done;
+            return Ok(false);
+        }
+        if self.metrics == self.bounds.batch_metrics_limit {
+            self.field = Some(Field::Metrics);
+            return Err(self.cursor.fault(Problem::MetricsOver { limit: self.bounds.batch_metrics_limit }));
+        }
+        Ok(true)
     }
 
     /// Reads what stands between two metrics, first as clients write it: `true` for a comma, `false` for the end.
     #[inline]
     fn next_element(&mut self) -> Step<bool> {
-        if let [b',', b'{', ..] = self.cursor.rest() {
-            self.cursor.skip(1);
+        if self.has_next_element() {
             return Ok(true);
         }
         let more = self.cursor.next_element()?;
@@ -220,11 +253,19 @@ impl<'body, 'scratch> Parser<'body, 'scratch> {
         Ok(more)
     }
 
+    /// Reads the comma between two metrics, if it is followed by another as clients write it.
+    #[inline]
+    fn has_next_element(&mut self) -> bool {
+        let [b',', b'{', ..] = self.cursor.rest() else { return false };
+        self.cursor.skip(1);
+        true
+    }
+
     /// Reads the document up to its first metric. (An array without any is refused: `true` is all there is to say.)
     #[inline]
     fn open(&mut self) -> Step<bool> {
         // As clients write it, with a metric behind.
-        if let [b'{', ..] = self.cursor.rest().strip_prefix(br#"{"metrics":["#).unwrap_or_default() {
+        if let Some((br#"{"metrics":["#, [b'{', ..])) = self.cursor.rest().split_first_chunk() {
             self.cursor.skip(br#"{"metrics":["#.len());
             self.stage = Stage::Metrics;
             return Ok(true);
@@ -298,9 +339,21 @@ impl<'body, 'scratch> Parser<'body, 'scratch> {
         error
     }
 
-    /// Reads one metric by the grammar.
+    /// Reads one metric by the grammar, and takes note of its shape.
     #[inline(never)]
     fn metric(&mut self) -> Step<()> {
+        let text = self.cursor.rest();
+        self.in_metric = true;
+        self.members()?;
+        self.in_metric = false;
+        self.metrics += 1;
+        let bytes = text.len() - self.cursor.rest().len();
+        self.scratch.shapes.learn(&text[..bytes], &self.metric, self.sent_timestamp);
+        Ok(())
+    }
+
+    #[inline]
+    fn members(&mut self) -> Step<()> {
         let mut cursor = self.cursor;
         let cursor = &mut cursor;
         self.clear();

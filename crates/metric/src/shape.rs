@@ -20,6 +20,7 @@ mod learn;
 
 use super::block::{self, BLOCK_BYTES, Block, Blocks};
 use super::cursor::Cursor;
+use super::sink::Part;
 use super::text::Text;
 use super::{Bounds, Kind, Metric, Tag, number, timestamp};
 use crate::limits::{SHAPE_SLOTS_MAX, SHAPE_STEPS_MAX, SHAPES_MAX};
@@ -30,18 +31,27 @@ const MISSES_MAX: u32 = 32;
 const RETRY_EVERY: u32 = 32;
 /// Shapes that are tried for one metric: those that followed the shape before it, the latest first.
 const SUCCESSORS: usize = 4;
+/// Names, by a hash, whose shape is known: those of metrics that did not have the shape expected first.
+const NAMES: usize = 256;
+/// Offset of the name in a metric, as agents write it.
+const NAME_AT: usize = br#"{"name":""#.len();
+
+/// Index of what is no shape, and has those that began a batch as its successors.
+const BEGINNING: u8 = 0;
 
 /// The shapes that a core knows.
 #[derive(Debug)]
 pub(super) struct Shapes {
+    /// [`BEGINNING`], and places for shapes.
     shapes: Box<[Shape]>,
+    /// Places in use.
     count: usize,
     /// The next to be replaced when all places are taken.
     victim: usize,
-    /// Indices of the shapes that began a batch, the latest first.
-    first: [u8; SUCCESSORS],
-    /// Index of the shape of the metric before; `None` at the beginning of a batch.
-    before: Option<u8>,
+    /// Index of the shape of the metric before.
+    before: u8,
+    /// Index of the latest shape of a metric with this name.
+    by_name: [u8; NAMES],
     pub(super) misses: u32,
     is_on: bool,
     slots: Slots,
@@ -50,9 +60,13 @@ pub(super) struct Shapes {
 /// The contents of a metric in the slots of its shape.
 #[derive(Debug)]
 struct Slots {
-    /// Beginning and end of each slot's contents in the metric, in bytes.
+    /// Beginning and end of each slot's contents in the metric, in bytes. Not noted of a metric that is its own line.
     spans: [(u32, u32); SHAPE_SLOTS_MAX],
+    /// Offset of the name.
+    name_at: usize,
     timestamp_ms: Option<i64>,
+    /// Beginning and end of the timestamp, if there is one.
+    timestamp: (usize, usize),
     /// The latest timestamp and its digits, of which most metrics of a batch have the same.
     latest: (Block, u32, i64),
 }
@@ -64,7 +78,7 @@ enum Slot {
     Value,
     /// A timestamp in digits.
     Milliseconds,
-    /// A timestamp in RFC 3339.
+    /// A timestamp in RFC 3339, with the quotation mark behind it.
     Instant,
     /// The value of a tag.
     Tag,
@@ -90,23 +104,12 @@ struct Step {
 /// The derivation of a metric's line from its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Layout {
-    /// From the name on the metric is what the log has, but for its timestamp.
-    Line {
-        /// Index of the name's slot.
-        name: u8,
-        /// The member that is left out.
-        cut: Option<Cut>,
-    },
+    /// From the name on the metric is what the log has.
+    Whole,
+    /// The same, but for its timestamp, which is left out with this many bytes before it.
+    Cut(u8),
     /// Anything else.
     Fields,
-}
-
-/// A member that is left out of a metric: the slot of its value, and the bytes before and behind that which go with it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Cut {
-    slot: u8,
-    before: u8,
-    behind: u8,
 }
 
 /// The form in which the tags were sent.
@@ -146,8 +149,10 @@ pub(super) struct Fit {
 /// A metric whose line is made of its own bytes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Verbatim<'a> {
-    /// All from the name on, in two pieces.
-    pub pieces: [&'a [u8]; 2],
+    /// All from the name on, or up to a timestamp.
+    pub front: Part<'a>,
+    /// The bytes behind that timestamp.
+    pub behind: Option<Part<'a>>,
     pub timestamp_ms: Option<i64>,
 }
 
@@ -162,39 +167,49 @@ impl Shape {
         successors: [u8::MAX; SUCCESSORS],
     };
 
-    /// Reads the metric at the front of `text` if it has this shape: its length.
-    #[inline]
-    fn read(&self, text: Blocks<'_>, bounds: &Bounds, slots: &mut Slots) -> Option<usize> {
+    /// Reads the metric at the front of `text` if it has this shape: its length. `note` is called with the beginning
+    /// and the end of each slot's contents.
+    #[inline(always)]
+    fn read(
+        &self,
+        text: Blocks<'_>,
+        bounds: &Bounds,
+        slots: &mut Slots,
+        mut note: impl FnMut(&mut Slots, usize, usize) -> Option<()>,
+    ) -> Option<usize> {
         let mut at = 0;
-        let mut spans = slots.spans.iter_mut();
         slots.timestamp_ms = None;
         for step in &self.steps {
             if !step.is_next(text, at) {
                 return None;
             }
             at += step.bytes as usize;
-            let bytes = match step.slot {
+            let end = match step.slot {
                 Slot::None => continue,
-                Slot::Name => string(text, at).filter(|bytes| (1..=bounds.name_bytes_limit).contains(bytes))?,
-                Slot::Tag => string(text, at).filter(|&bytes| bytes <= bounds.tag_bytes_limit)?,
+                Slot::Tag => string(text, at).filter(|&end| end - at <= bounds.tag_bytes_limit)?,
+                Slot::Name => {
+                    slots.name_at = at;
+                    string(text, at).filter(|&end| (1..=bounds.name_bytes_limit).contains(&(end - at)))?
+                }
                 Slot::Value => value(text, at)?,
-                Slot::Milliseconds => {
-                    let (bytes, ms) = milliseconds(text, at, &mut slots.latest)?;
-                    slots.timestamp_ms = Some(ms);
-                    bytes
-                }
-                Slot::Instant => {
-                    let bytes = string(text, at)?;
-                    let instant = text.text().get(at..at + bytes)?;
-                    slots.timestamp_ms = Some(timestamp::from_text(instant.iter().copied()).ok()?);
-                    bytes
-                }
+                Slot::Milliseconds => milliseconds(text, at, slots)?,
+                Slot::Instant => instant(text, at, slots)?,
                 Slot::End => return Some(at),
             };
-            *spans.next()? = (offset(at), offset(at + bytes));
-            at += bytes;
+            note(slots, at, end)?;
+            at = end;
         }
         None
+    }
+
+    /// As [`read`](Self::read), with every slot noted.
+    fn read_fields(&self, text: Blocks<'_>, bounds: &Bounds, slots: &mut Slots) -> Option<usize> {
+        let mut index = 0;
+        self.read(text, bounds, slots, |slots, start, end| {
+            *slots.spans.get_mut(index)? = (offset(start), offset(end));
+            index += 1;
+            Some(())
+        })
     }
 }
 
@@ -207,14 +222,21 @@ impl Step {
     fn is_next(&self, text: Blocks<'_>, at: usize) -> bool {
         match text.whole(at) {
             Some(block) => block::equal(block, &self.literal) & self.mask == self.mask,
-            None => self.is_at_end(text.text().get(at..)),
+            None => self.is_at_end(text, at),
         }
     }
 
     /// As [`is_next`](Self::is_next), where fewer bytes than a block are left.
     #[inline(never)]
-    fn is_at_end(&self, rest: Option<&[u8]>) -> bool {
-        rest.is_some_and(|rest| rest.starts_with(&self.literal[..self.bytes as usize]))
+    fn is_at_end(&self, text: Blocks<'_>, at: usize) -> bool {
+        let (block, skipped) = text.at(at);
+        let bytes = self.bytes as usize;
+        if skipped + bytes > BLOCK_BYTES {
+            return false;
+        }
+        // No literal is empty, so each is moved by less than a block.
+        let rest = u128::from_le_bytes(*block) >> (8 * skipped);
+        (rest ^ u128::from_le_bytes(self.literal)) << (8 * (BLOCK_BYTES - bytes)) == 0
     }
 }
 
@@ -226,8 +248,8 @@ fn offset(at: usize) -> u32 {
     at as u32
 }
 
-/// Length of the string at `start`, which ends at a quotation mark that is not part of it. `None` if it has escapes or
-/// breaks the grammar.
+/// The end of the string at `start`: the offset of the quotation mark behind it. `None` if it has escapes or breaks the
+/// grammar.
 #[inline(always)]
 pub(super) fn string(text: Blocks<'_>, start: usize) -> Option<usize> {
     let mut at = start;
@@ -235,7 +257,7 @@ pub(super) fn string(text: Blocks<'_>, start: usize) -> Option<usize> {
         let stops = block::string_stops(block);
         if stops != 0 {
             let place = stops.trailing_zeros() as usize % BLOCK_BYTES;
-            return if block[place] == b'"' { Some(at + place - start) } else { careful_string(text.text(), start) };
+            return if block[place] == b'"' { Some(at + place) } else { careful_string(text.text(), start) };
         }
         at += BLOCK_BYTES;
     }
@@ -249,7 +271,7 @@ fn last_string(text: Blocks<'_>, start: usize, at: usize) -> Option<usize> {
     let stops = block::string_stops(block).checked_shr(u32::try_from(skipped).ok()?)?;
     let end = at + stops.trailing_zeros() as usize;
     match text.text().get(end) {
-        Some(b'"') => Some(end - start),
+        Some(b'"') => Some(end),
         Some(_) => careful_string(text.text(), start),
         None => None,
     }
@@ -260,15 +282,19 @@ fn last_string(text: Blocks<'_>, start: usize, at: usize) -> Option<usize> {
 fn careful_string(text: &[u8], start: usize) -> Option<usize> {
     let mut cursor = Cursor::new(text.get(start..)?);
     let string = cursor.string().ok()?;
-    (!string.has_escapes()).then_some(string.raw().len())
+    (!string.has_escapes()).then_some(start + string.raw().len())
 }
 
-/// Length of the number at `at`, which is finite as a 64-bit float; `None` if there is none.
+/// The end of the number at `at`, which is finite as a 64-bit float; `None` if there is none.
 #[inline(always)]
 pub(super) fn value(text: Blocks<'_>, at: usize) -> Option<usize> {
     let Some(block) = text.whole(at) else { return careful_value(text.text(), at) };
     let digits = block::digits(block);
     let whole = digits.trailing_ones();
+    // No sign, and no zero in front of another digit.
+    if !matches!(block[0], b'1'..=b'9') && whole != 1 {
+        return careful_value(text.text(), at);
+    }
     let mut end = whole as usize;
     if block.get(end) == Some(&b'.') {
         let fraction = (digits >> (whole + 1)).trailing_ones();
@@ -277,11 +303,21 @@ pub(super) fn value(text: Blocks<'_>, at: usize) -> Option<usize> {
         }
         end += 1 + fraction as usize;
     }
-    // Without the next byte there may be more digits. With an exponent or a sign the number is read with care as well.
+    // Without the next byte there may be more digits.
     match block.get(end) {
-        Some(next) if whole > 0 && (whole == 1 || block[0] != b'0') && next | 0x20 != b'e' => Some(end),
-        _ => careful_value(text.text(), at),
+        Some(next) if next | 0x20 != b'e' => Some(at + end),
+        Some(_) => exponent(block, digits, end).map_or_else(|| careful_value(text.text(), at), |end| Some(at + end)),
+        None => careful_value(text.text(), at),
     }
+}
+
+/// The end of a number whose exponent begins at `at`, if it has up to two digits: below 10^15 times 10^99 it is finite.
+#[inline]
+fn exponent(block: &Block, digits: u32, at: usize) -> Option<usize> {
+    let signs = usize::from(matches!(block.get(at + 1)?, b'+' | b'-'));
+    let count = (digits >> (at + 1 + signs)).trailing_ones() as usize;
+    let end = at + 1 + signs + count;
+    ((1..=2).contains(&count) && end < BLOCK_BYTES).then_some(end)
 }
 
 /// As [`value`], for any number that is finite.
@@ -289,25 +325,28 @@ pub(super) fn value(text: Blocks<'_>, at: usize) -> Option<usize> {
 fn careful_value(text: &[u8], at: usize) -> Option<usize> {
     let mut cursor = Cursor::new(text.get(at..)?);
     let number = number::read(&mut cursor).ok().filter(number::Number::is_finite)?;
-    Some(number.text.len())
+    Some(at + number.text.len())
 }
 
-/// Length of the timestamp in digits at `at`, and what it means. `latest` are the digits that were read last.
+/// The end of the timestamp in digits at `at`. The latest digits need not be read again.
 #[inline(always)]
-fn milliseconds(text: Blocks<'_>, at: usize, latest: &mut (Block, u32, i64)) -> Option<(usize, i64)> {
+fn milliseconds(text: Blocks<'_>, at: usize, slots: &mut Slots) -> Option<usize> {
     if let Some(block) = text.whole(at) {
         let count = block::digits(block).trailing_ones();
-        let (digits, mask, ms) = &*latest;
+        let (digits, mask, ms) = &slots.latest;
         if *mask == (1 << count) - 1 && block::equal(block, digits) & mask == *mask {
-            return Some((count as usize, *ms));
+            let end = at + count as usize;
+            slots.timestamp_ms = Some(*ms);
+            slots.timestamp = (at, end);
+            return Some(end);
         }
     }
-    careful_milliseconds(text, at, latest)
+    careful_milliseconds(text, at, slots)
 }
 
 /// As [`milliseconds`], for any digits.
 #[inline(never)]
-fn careful_milliseconds(text: Blocks<'_>, at: usize, latest: &mut (Block, u32, i64)) -> Option<(usize, i64)> {
+fn careful_milliseconds(text: Blocks<'_>, at: usize, slots: &mut Slots) -> Option<usize> {
     let mut cursor = Cursor::new(text.text().get(at..)?);
     let number = number::read(&mut cursor).ok()?;
     let ms = timestamp::from_number(&number).ok()?;
@@ -315,26 +354,41 @@ fn careful_milliseconds(text: Blocks<'_>, at: usize, latest: &mut (Block, u32, i
         && number.text[0] != b'-'
     {
         // At most 15 digits, or it would be out of range.
-        *latest = (*block, (1 << number.text.len()) - 1, ms);
+        slots.latest = (*block, (1 << number.text.len()) - 1, ms);
     }
-    Some((number.text.len(), ms))
+    let end = at + number.text.len();
+    slots.timestamp_ms = Some(ms);
+    slots.timestamp = (at, end);
+    Some(end)
+}
+
+/// The end of the timestamp in RFC 3339 at `at`, behind its quotation mark.
+#[inline(never)]
+fn instant(text: Blocks<'_>, at: usize, slots: &mut Slots) -> Option<usize> {
+    let end = string(text, at)?;
+    let instant = text.text().get(at..end)?;
+    slots.timestamp_ms = Some(timestamp::from_text(instant.iter().copied()).ok()?);
+    slots.timestamp = (at, end + 1);
+    Some(end + 1)
 }
 
 impl Shapes {
     /// Without any shape yet.
     pub fn new() -> Self {
-        const { assert!(SHAPES_MAX < u8::MAX as usize) };
+        const { assert!(1 + SHAPES_MAX < u8::MAX as usize) };
         Self {
-            shapes: vec![Shape::NONE; SHAPES_MAX].into_boxed_slice(),
-            count: 0,
-            victim: 0,
-            first: [u8::MAX; SUCCESSORS],
-            before: None,
+            shapes: vec![Shape::NONE; 1 + SHAPES_MAX].into_boxed_slice(),
+            count: 1,
+            victim: 1,
+            before: BEGINNING,
+            by_name: [u8::MAX; NAMES],
             misses: 0,
             is_on: true,
             slots: Slots {
                 spans: [(0, 0); SHAPE_SLOTS_MAX],
+                name_at: 0,
                 timestamp_ms: None,
+                timestamp: (0, 0),
                 // No digits at all: a mask that no timestamp has.
                 latest: ([0; BLOCK_BYTES], u32::MAX, 0),
             },
@@ -348,53 +402,77 @@ impl Shapes {
 
     /// Another batch begins.
     pub fn begin_batch(&mut self) {
-        self.before = None;
+        self.before = BEGINNING;
     }
 
     /// Reads the metric at the front of `text` if it has a shape that is expected here.
-    #[inline]
     pub fn read(&mut self, text: &[u8], bounds: &Bounds) -> Option<Fit> {
         if !self.is_tried() {
             return None;
         }
+        self.read_expected(0, Blocks::new(text)?, bounds)
+    }
+
+    /// As [`read`](Self::read), for whoever takes the metric as its own line where it is one.
+    #[inline(always)]
+    pub fn read_line(&mut self, text: &[u8], bounds: &Bounds) -> Option<Fit> {
+        if !self.is_tried() {
+            return None;
+        }
         let text = Blocks::new(text)?;
-        let expected = *self.successors();
-        match self.fit(expected[0], text, bounds) {
-            None => self.read_unlikely(expected, text, bounds),
-            fit => fit,
+        let [latest, ..] = *self.successors();
+        match self.shapes.get(usize::from(latest)) {
+            Some(shape) if shape.layout != Layout::Fields => {
+                match shape.read(text, bounds, &mut self.slots, |_, _, _| Some(())) {
+                    Some(bytes) => Some(self.fit(latest, bytes)),
+                    None => self.read_expected(1, text, bounds),
+                }
+            }
+            _ => self.read_expected(0, text, bounds),
         }
     }
 
-    /// As [`read`](Self::read), by the shapes that came here less recently.
+    /// Reads the metric at the front of `text` by the shapes that are expected here but for the first `tried`, and
+    /// notes its slots. Where the first is not the right one, the one that the metric's name had the last time mostly
+    /// is.
     #[inline(never)]
-    fn read_unlikely(&mut self, expected: [u8; SUCCESSORS], text: Blocks<'_>, bounds: &Bounds) -> Option<Fit> {
-        for index in expected.into_iter().skip(1) {
-            let before = self.before;
-            if let Some(fit) = self.fit(index, text, bounds) {
-                self.before = before;
+    fn read_expected(&mut self, tried: usize, text: Blocks<'_>, bounds: &Bounds) -> Option<Fit> {
+        let [latest, others @ ..] = *self.successors();
+        if tried == 0
+            && let Some(bytes) = self.read_as(latest, text, bounds)
+        {
+            return Some(self.fit(latest, bytes));
+        }
+        let name = name_hash(text);
+        let named = self.by_name[name];
+        let others = others.into_iter().filter(|&other| other != named);
+        for index in [named].into_iter().chain(others).filter(|&index| index != latest) {
+            if let Some(bytes) = self.read_as(index, text, bounds) {
+                self.by_name[name] = index;
                 self.follow(index);
-                return Some(fit);
+                return Some(self.fit(index, bytes));
             }
         }
         None
     }
 
-    /// Reads the metric at the front of `text` if it has the shape of this index.
+    /// Reads the metric at the front of `text` if it has the shape of this index: its length. Its slots are noted.
+    fn read_as(&mut self, index: u8, text: Blocks<'_>, bounds: &Bounds) -> Option<usize> {
+        self.shapes.get(usize::from(index))?.read_fields(text, bounds, &mut self.slots)
+    }
+
+    /// Notes that the metric has the shape of this index.
     #[inline(always)]
-    fn fit(&mut self, index: u8, text: Blocks<'_>, bounds: &Bounds) -> Option<Fit> {
-        let bytes = self.shapes.get(usize::from(index))?.read(text, bounds, &mut self.slots)?;
-        self.before = Some(index);
+    fn fit(&mut self, index: u8, bytes: usize) -> Fit {
+        self.before = index;
         self.misses = 0;
-        Some(Fit { shape: index, bytes })
+        Fit { shape: index, bytes }
     }
 
     /// Indices of the shapes that are expected next.
     #[inline(always)]
     fn successors(&mut self) -> &mut [u8; SUCCESSORS] {
-        match self.before {
-            Some(before) => &mut self.shapes[usize::from(before)].successors,
-            None => &mut self.first,
-        }
+        &mut self.shapes[usize::from(self.before)].successors
     }
 
     /// Returns whether the next metric is one of those that are compared.
@@ -409,28 +487,23 @@ impl Shapes {
         let rank = successors.iter().position(|&successor| successor == index).unwrap_or(SUCCESSORS - 1);
         successors[..=rank].rotate_right(1);
         successors[0] = index;
-        self.before = Some(index);
+        self.before = index;
     }
 
     /// The metric as the log has it, if its own bytes say it. `text` begins with it.
-    #[inline]
+    #[inline(always)]
     pub fn verbatim<'a>(&self, fit: Fit, text: &'a [u8]) -> Option<Verbatim<'a>> {
-        let Slots { spans, timestamp_ms, .. } = &self.slots;
-        let Layout::Line { name, cut } = self.shapes[usize::from(fit.shape)].layout else { return None };
-        let name_start = spans[usize::from(name)].0 as usize;
-        let pieces = match cut {
-            None => [&text[name_start..fit.bytes], &[][..]],
-            Some(Cut { slot, before, behind }) => {
-                let (start, end) = spans[usize::from(slot)];
-                let (start, end) = (start as usize - usize::from(before), end as usize + usize::from(behind));
-                [&text[name_start..start], &text[end..fit.bytes]]
-            }
+        let &Slots { name_at, timestamp_ms, timestamp: (start, end), .. } = &self.slots;
+        let part = |start: usize, end: usize| Part::new(&text[start..], end - start);
+        let (front, behind) = match self.shapes[usize::from(fit.shape)].layout {
+            Layout::Whole => (part(name_at, fit.bytes), None),
+            Layout::Cut(before) => (part(name_at, start - usize::from(before)), Some(part(end, fit.bytes))),
+            Layout::Fields => return None,
         };
-        Some(Verbatim { pieces, timestamp_ms: *timestamp_ms })
+        Some(Verbatim { front, behind, timestamp_ms })
     }
 
     /// Fills in `metric`, which is cleared. `text` begins with it.
-    #[inline]
     pub fn fill<'a>(&self, fit: Fit, text: &'a [u8], metric: &mut Metric<'a>) {
         let shape = &self.shapes[usize::from(fit.shape)];
         metric.kind = shape.kind;
@@ -460,6 +533,24 @@ impl Shapes {
             TagsForm::Verbatim => tags_start.map(|start| &text[start..tags_end]),
         };
     }
+}
+
+/// A hash of a metric's name, below [`NAMES`]: of its length and its first bytes.
+fn name_hash(text: Blocks<'_>) -> usize {
+    let Some(block) = text.whole(NAME_AT) else { return 0 };
+    let bytes = string(text, NAME_AT).map_or(0, |end| end - NAME_AT);
+    let others = u32::try_from(BLOCK_BYTES.saturating_sub(bytes)).unwrap_or(0) * u8::BITS;
+    let first = u128::from_le_bytes(*block).checked_shl(others).unwrap_or(0);
+    #[expect(clippy::cast_possible_truncation, reason = "eight bits are left")]
+    let place = (mix(bytes as u64, first) >> (u64::BITS - NAMES.ilog2())) as usize;
+    place
+}
+
+/// A hash for lookup among a few shapes; whoever makes two of them meet makes a comparison more.
+fn mix(hash: u64, bytes: u128) -> u64 {
+    #[expect(clippy::cast_possible_truncation, reason = "both halves go in")]
+    let word = bytes as u64 ^ ((bytes >> 64) as u64).rotate_left(23);
+    (hash.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 /// A string without escapes.

@@ -24,8 +24,7 @@ use super::value_text::{VALUE_BYTES_MAX, put_float, put_integer};
 use super::{BEFORE_TIMESTAMP, Bounds, Kind};
 use crate::limits::{PROTOCOL_METRICS_MAX, SERIES_BYTES_MAX, SERIES_KEPT_BYTES_MAX, TIMESTAMP_FAR_MS};
 use cached::TEXT_BLOCK_BYTES;
-use space::LineSpace;
-pub(super) use space::Part;
+pub(super) use space::{LineSpace, Part};
 use spelled::Spelled;
 use spelling::copy_plain;
 

@@ -79,6 +79,8 @@ const TEMPLATES: &[&str] = &[
     r#"{"tags":{"host":"TAG"},"value":VALUE,"name":"NAME"}"#,
     r#"{"value":VALUE,"name":"NAME","help":{"a":[1,"x"]},"type":null,"tags":null}"#,
     r#"{"name":"NAME","value":VALUE,"type":"gauge","timestamp":"INSTANT","tags":{"k":"TAG","l":"TAG","m":"TAG"}}"#,
+    r#"{"help":"TAG","name":"NAME","value":VALUE,"type":"counter","tags":{"a":"TAG"}}"#,
+    r#"{"type":"gauge","name":"NAME","value":VALUE,"timestamp":TIME,"tags":{"a":"TAG"}}"#,
     "{\n  \"name\": \"NAME\",\n  \"value\": VALUE,\n  \"t\\u0061gs\": {\"k\": \"TAG\"}\n}",
 ];
 const NAMES: &[&str] = &[
@@ -98,6 +100,10 @@ const VALUES: &[&str] = &[
     "75.5",
     "1e3",
     "1E-7",
+    "1.6104e-05",
+    "9e99",
+    "1e+",
+    "1e5.5",
     "12345678901234567890",
     "0.00000000000000001",
     "00",

@@ -60,12 +60,12 @@ impl<'a> Speculation<'a> {
             self.read_head(head, minute)?;
         }
         let name_at = at + NAME_AT;
-        let name_end = name_at + shape::string(blocks, name_at).filter(|&bytes| bytes > 0)?;
+        let name_end = shape::string(blocks, name_at).filter(|&end| end > name_at)?;
         let value_at = name_end + BEFORE_VALUE.len();
         if text.get(name_end..value_at)? != BEFORE_VALUE {
             return None;
         }
-        let value_end = value_at + shape::value(blocks, value_at)?;
+        let value_end = shape::value(blocks, value_at)?;
         let Ending { text: ending, kind, tags_at, .. } = self.ending(text, value_end)?;
         let end = value_end + ending.len();
         let line = Line {

@@ -1,6 +1,6 @@
 //! Shapes of metrics that the grammar has read.
 
-use super::{BLOCK_BYTES, Cut, Layout, SHAPE_SLOTS_MAX, Shape, Shapes, Slot, TagsForm};
+use super::{BLOCK_BYTES, Blocks, Layout, SHAPE_SLOTS_MAX, Shape, Shapes, Slot, TagsForm, mix, name_hash};
 use crate::encode::{LINE_END, between_value_and_tags};
 use crate::{Metric, encode};
 
@@ -36,9 +36,9 @@ impl Shapes {
         let places = &mut places[..count];
         places.sort_unstable_by_key(|place| place.start);
         let Some(mut shape) = Shape::of(text, metric, places) else { return };
-        let known = self.shapes[..self.count].iter().position(|known| known.is_same(&shape));
+        let known = self.shapes[1..self.count].iter().position(|known| known.is_same(&shape));
         let index = match known {
-            Some(index) => index,
+            Some(place) => 1 + place,
             None => {
                 shape.layout = layout(text, metric, places);
                 self.insert(shape)
@@ -47,6 +47,9 @@ impl Shapes {
         #[expect(clippy::cast_possible_truncation, reason = "there are fewer than 255")]
         let index = index as u8;
         self.follow(index);
+        if let Some(text) = Blocks::new(text) {
+            self.by_name[name_hash(text)] = index;
+        }
     }
 
     /// Puts a shape into a free place, or into the one that was filled first. What pointed there now expects the wrong
@@ -57,7 +60,7 @@ impl Shapes {
             self.count - 1
         } else {
             let victim = self.victim;
-            self.victim = (victim + 1) % self.shapes.len();
+            self.victim = 1 + victim % (self.shapes.len() - 1);
             victim
         };
         self.shapes[index] = shape;
@@ -109,13 +112,6 @@ impl Shape {
     }
 }
 
-/// A hash for lookup among a few shapes; whoever makes two of them meet makes a comparison more.
-fn mix(hash: u64, bytes: u128) -> u64 {
-    #[expect(clippy::cast_possible_truncation, reason = "both halves go in")]
-    let word = bytes as u64 ^ ((bytes >> 64) as u64).rotate_left(23);
-    (hash.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15)
-}
-
 /// Finds the slots of a metric, in no order, and returns their number. `None` if it has escapes, or too many.
 fn places_of(
     text: &[u8],
@@ -146,7 +142,7 @@ fn places_of(
         Some([b'-', ..]) => return None,
         Some(sent) if sent.contains(&b'\\') => return None,
         Some(sent) if sent.iter().all(u8::is_ascii_digit) => put(sent, Slot::Milliseconds, None)?,
-        Some(sent) => put(sent, Slot::Instant, None)?,
+        Some(sent) => put(with_quotation_mark(text, sent)?, Slot::Instant, None)?,
     }
     for tag in &metric.tags {
         if tag.key.has_escapes() || tag.value.has_escapes() {
@@ -157,43 +153,32 @@ fn places_of(
     Some(count)
 }
 
+/// A string of `text` with the quotation mark behind it.
+fn with_quotation_mark<'a>(text: &'a [u8], string: &[u8]) -> Option<&'a [u8]> {
+    let start = string.as_ptr().addr().checked_sub(text.as_ptr().addr())?;
+    text.get(start..=start + string.len()).filter(|quoted| quoted.ends_with(b"\""))
+}
+
 /// The derivation of the line from the metric in `text`, whose slots are at `places`, in their order.
 fn layout(text: &[u8], metric: &Metric, places: &[SlotSpan]) -> Layout {
-    let find = |wanted: fn(&Slot) -> bool| {
-        let index = places.iter().position(|place| wanted(&place.slot))?;
-        Some((u8::try_from(index).ok()?, places[index]))
-    };
-    let Some((name, SlotSpan { start: name_start, .. })) = find(|slot| *slot == Slot::Name) else {
-        return Layout::Fields;
-    };
+    let find = |wanted: fn(Slot) -> bool| places.iter().find(|place| wanted(place.slot));
+    let Some(&SlotSpan { start: name_start, .. }) = find(|slot| slot == Slot::Name) else { return Layout::Fields };
     let timestamp = find(|slot| matches!(slot, Slot::Milliseconds | Slot::Instant));
-    let (cut, left, right) = match timestamp {
-        None => (None, text.len(), text.len()),
-        Some((index, SlotSpan { start, end, slot, .. })) => {
-            let (key, quote): (&[u8], &[u8]) = match slot {
-                Slot::Instant => (br#""timestamp":""#, b"\""),
-                _ => (br#""timestamp":"#, b""),
-            };
-            if !text[..start].ends_with(key) || !text[end..].starts_with(quote) {
+    // What is in front of the name is no part of the line; a timestamp behind it is cut out.
+    let (layout, cut_start, cut_end) = match timestamp.filter(|timestamp| timestamp.start > name_start) {
+        None => (Layout::Whole, text.len(), text.len()),
+        Some(&SlotSpan { start, end, slot, .. }) => {
+            let key: &[u8] = if slot == Slot::Instant { br#","timestamp":""# } else { br#","timestamp":"# };
+            if !text[..start].ends_with(key) {
                 return Layout::Fields;
             }
-            let (mut left, mut right) = (start - key.len(), end + quote.len());
-            // With one comma: the one before it, or, for the first member, the one behind it.
-            match (text[..left].last(), text.get(right)) {
-                (Some(b','), _) => left -= 1,
-                (_, Some(b',')) => right += 1,
-                _ => return Layout::Fields,
-            }
-            #[expect(clippy::cast_possible_truncation, reason = "at most the key, a quotation mark and a comma")]
-            let cut = Cut { slot: index, before: (start - left) as u8, behind: (right - end) as u8 };
-            // The first member is left out by beginning at the name.
-            ((left > name_start).then_some(cut), left, right)
+            #[expect(clippy::cast_possible_truncation, reason = "it is one of these two keys")]
+            let before = key.len() as u8;
+            (Layout::Cut(before), start - key.len(), end)
         }
     };
-    let name_field: &[u8] = br#"{"name":""#;
     let Some(tags) = metric.tags_verbatim else { return Layout::Fields };
-    let line: [&[u8]; 7] = [
-        name_field,
+    let line: [&[u8]; 6] = [
         metric.name.raw,
         encode::BEFORE_VALUE,
         metric.value,
@@ -201,6 +186,6 @@ fn layout(text: &[u8], metric: &Metric, places: &[SlotSpan]) -> Layout {
         tags,
         &LINE_END[..1],
     ];
-    let is_line = text[..left].iter().chain(&text[right..]).eq(line.into_iter().flatten());
-    if is_line { Layout::Line { name, cut } } else { Layout::Fields }
+    let is_line = text[name_start..cut_start].iter().chain(&text[cut_end..]).eq(line.into_iter().flatten());
+    if is_line { layout } else { Layout::Fields }
 }

@@ -30,6 +30,9 @@ fn a_metric_fits_another_whose_slots_differ() {
         ("75.5", "0"),
         ("75.5", "-0.25"),
         ("75.5", "1.5e+300"),
+        ("75.5", "1.6104e-05"),
+        ("75.5", "0E9"),
+        ("75.5", "123456789.12e99"),
         ("75.5", "12345678901234567890123.456"),
         ("web1", ""),
         ("web1", "sixteen bytes of"),
@@ -69,6 +72,10 @@ fn contents_that_the_grammar_refuses_fit_no_shape() {
         ("75.5", ".5"),
         ("75.5", "1e999"),
         ("75.5", "1e"),
+        ("75.5", "1e+"),
+        ("75.5", "1e5.5"),
+        ("75.5", "0.e5"),
+        ("75.5", "00e5"),
         ("75.5", "7 5"),
         ("75.5", "\"75.5\""),
         ("75.5", "null"),
@@ -116,6 +123,19 @@ fn more_shapes_than_are_kept_replace_the_oldest() {
         (0..3 * SHAPES_MAX).map(|key| format!(r#"{{"name":"n","value":1,"tags":{{"k{key}":"v"}}}}"#)).collect();
     let twice: Vec<&str> = metrics.iter().flat_map(|metric| [metric.as_str(); 2]).collect();
     assert!(fits(&twice).chunks(2).all(|pair| pair == [false, true]));
+}
+
+#[test]
+fn a_name_is_expected_with_the_shape_that_it_had() {
+    // More shapes in turn than any of them has successors.
+    let metrics: Vec<String> = (0..3 * SUCCESSORS)
+        .map(|key| format!(r#"{{"name":"n{key}_of_some_bytes","value":1,"tags":{{"k{key}":"v"}}}}"#))
+        .collect();
+    let twice: Vec<&str> = metrics.iter().chain(&metrics).map(String::as_str).collect();
+    let fits = fits(&twice);
+    let (first, second) = fits.split_at(metrics.len());
+    assert!(!first.contains(&true));
+    assert!(second.iter().filter(|&&fit| fit).count() >= metrics.len() - 1, "two names of one hash at most: {fits:?}");
 }
 
 #[test]

@@ -36,27 +36,37 @@ impl<'a> Part<'a> {
 }
 
 /// The rest of the place.
-pub(super) struct LineSpace<'s> {
+pub(crate) struct LineSpace<'s> {
     rest: &'s mut [u8],
 }
 
 impl<'s> LineSpace<'s> {
     /// The first `bytes` of `rest`; `None` if it has fewer.
     #[inline]
-    pub(super) fn new(rest: &'s mut [u8], bytes: usize) -> Option<Self> {
+    pub(crate) fn new(rest: &'s mut [u8], bytes: usize) -> Option<Self> {
         if rest.len() < bytes { None } else { Some(Self { rest }) }
     }
 
     /// The bytes that are left of all that was given.
     #[inline]
-    pub(super) fn left(&self) -> usize {
+    pub(crate) fn left(&self) -> usize {
         self.rest.len()
     }
 
     #[inline]
-    pub(super) fn put(&mut self, bytes: &[u8]) {
+    pub(crate) fn put(&mut self, bytes: &[u8]) {
         let (place, rest) = std::mem::take(&mut self.rest).split_at_mut(bytes.len());
         place.copy_from_slice(bytes);
+        self.rest = rest;
+    }
+
+    /// As [`put`](Self::put), of a number of bytes that is known when this is compiled: no call copies them.
+    #[inline(always)]
+    pub(crate) fn put_array<const N: usize>(&mut self, bytes: &[u8; N]) {
+        let (place, rest) = std::mem::take(&mut self.rest).split_at_mut(N);
+        if let Some(place) = place.first_chunk_mut() {
+            *place = *bytes;
+        }
         self.rest = rest;
     }
 
@@ -72,7 +82,7 @@ impl<'s> LineSpace<'s> {
     /// one, and the bytes copied along are written over by what follows, or are behind the line. Near the end of the
     /// place or of the part's memory, where a block is more than there is, it is copied as it is.
     #[inline(always)]
-    pub(super) fn put_part<const N: usize>(&mut self, part: Part<'_>) {
+    pub(crate) fn put_part<const N: usize>(&mut self, part: Part<'_>) {
         let Part { mut from_here, mut length } = part;
         let mut to = std::mem::take(&mut self.rest);
         while let (Some((from, behind)), Some(block)) = (from_here.split_first_chunk::<N>(), to.first_chunk_mut::<N>())
@@ -86,6 +96,13 @@ impl<'s> LineSpace<'s> {
         }
         self.rest = to;
         self.put(&from_here[..length]);
+    }
+
+    /// Writes with `put`, which is given all that is left and returns how much of it it has written.
+    #[inline]
+    pub(crate) fn put_by(&mut self, put: impl FnOnce(&mut [u8]) -> usize) {
+        let length = put(self.rest);
+        self.rest = &mut std::mem::take(&mut self.rest)[length..];
     }
 
     /// Writes a value with `put`, which returns its length, to a place that may be longer. There must be as many bytes

@@ -309,7 +309,7 @@ impl Service {
 
     /// Drops a request whose connection ended before its body did: closed by the client, or `evicted` by the server.
     pub fn abandon(&mut self, caller: Caller, request: AdmittedRequest, evicted: bool) {
-        if let AdmittedRequest::Ingest { payload, ack, trace, charge, .. } = request {
+        if let AdmittedRequest::Ingest { payload, ack, mut trace, charge, .. } = request {
             let protocol = payload.dialect().protocol;
             self.report_admitted(charge, EventKind::Admitted, 0);
             if evicted {
@@ -319,7 +319,7 @@ impl Service {
             } else {
                 self.counters.reject_batch(protocol, Rejection::Abandoned);
             }
-            self.trace(trace, Some(ack), RequestStages::default(), caller);
+            self.trace(&mut trace, Some(ack), RequestStages::default(), caller);
         }
     }
 
@@ -467,8 +467,9 @@ impl Service {
     }
 
     /// Records a batch that has its response, or whose response waits for the log.
-    fn trace(&mut self, context: Context, ack: Option<AckLevel>, stages: RequestStages, caller: Caller) {
+    fn trace(&mut self, context: &mut Context, ack: Option<AckLevel>, stages: RequestStages, caller: Caller) {
         if let Some(tracer) = &mut self.tracer {
+            let context = std::mem::take(context);
             tracer.served(Request { context, ack, stages, peer: caller.peer }, &mut self.counters);
         }
     }
@@ -562,9 +563,15 @@ impl http1::Service for Service {
         self.admit_known(id, content_length, burst)
     }
 
-    fn serve(&mut self, request: AdmittedRequest, body: &[u8], respond: Responder<'_>, burst: &mut Burst) -> Served {
+    fn serve(
+        &mut self,
+        mut request: AdmittedRequest,
+        body: &[u8],
+        respond: Responder<'_>,
+        burst: &mut Burst,
+    ) -> Served {
         match request {
-            AdmittedRequest::Ingest { payload, ack, charge, client, trace } => {
+            AdmittedRequest::Ingest { ref payload, ack, charge, client, ref mut trace } => {
                 let batch = Batch { payload, ack, charge, client };
                 self.ingest(&batch, trace, body, respond, burst)
             }
@@ -595,7 +602,7 @@ impl http1::Service for Service {
     }
 
     fn refused(&mut self, request: Option<AdmittedRequest>, error: HttpError, burst: &mut Burst) {
-        if let Some(AdmittedRequest::Ingest { payload, ack, charge, client, trace }) = request {
+        if let Some(AdmittedRequest::Ingest { payload, ack, charge, client, mut trace }) = request {
             burst.result.batch_responses += 1;
             self.report_admitted(charge, EventKind::Admitted, 0);
             self.count_refused_batch(payload.dialect().protocol, error);
@@ -603,7 +610,7 @@ impl http1::Service for Service {
             if error.status() == Status::ServiceUnavailable && !matches!(error, HttpError::Throttled { .. }) {
                 self.refund(charge);
             }
-            self.trace(trace, Some(ack), RequestStages::refused(error), burst.caller);
+            self.trace(&mut trace, Some(ack), RequestStages::refused(error), burst.caller);
         } else {
             self.refuse_caller(error, burst.caller);
         }

@@ -83,13 +83,13 @@ impl Service {
         &mut self,
         dialect: &Dialect,
         refusal: HttpError,
-        trace: Context,
+        mut trace: Context,
         burst: &mut Burst,
     ) -> HttpError {
         let refusal = dialect.refusal(refusal, &self.shared.config);
         self.count_refused_batch(dialect.protocol, refusal);
         burst.result.batch_responses += 1;
-        self.trace(trace, None, RequestStages::refused(refusal), burst.caller);
+        self.trace(&mut trace, None, RequestStages::refused(refusal), burst.caller);
         refusal
     }
 

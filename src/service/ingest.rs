@@ -14,9 +14,9 @@ use metric::{DecodeError, Decoded, LineSink};
 use rate::{Charge, ClientKey, EventKind};
 
 /// An admitted batch whose body is complete.
-pub(super) struct Batch {
+pub(super) struct Batch<'a> {
     /// The decoding of its body.
-    pub(super) payload: Payload,
+    pub(super) payload: &'a Payload,
     /// The level at which it is acknowledged.
     pub(super) ack: AckLevel,
     /// Charge of the limiter; `None` without a limiter.
@@ -25,7 +25,7 @@ pub(super) struct Batch {
     pub(super) client: ClientKey,
 }
 
-impl Batch {
+impl Batch<'_> {
     fn protocol(&self) -> Protocol {
         self.payload.dialect().protocol
     }
@@ -43,8 +43,8 @@ impl Service {
     /// Ingests a batch: reserves space in the ring, decodes and encodes in one pass, and commits.
     pub(super) fn ingest(
         &mut self,
-        batch: &Batch,
-        trace: Context,
+        batch: &Batch<'_>,
+        trace: &mut Context,
         body: &[u8],
         respond: Responder<'_>,
         burst: &mut Burst,
@@ -58,7 +58,7 @@ impl Service {
         let admitted = self.admit_log(burst.caller);
         stages.request.limited_ns = self.stamp(is_sampled);
         let served = match admitted {
-            Ok(()) if batch.payload == Payload::Json => {
+            Ok(()) if matches!(batch.payload, Payload::Json) => {
                 self.ingest_json(batch, &mut stages, body, respond, &mut burst.result)
             }
             Ok(()) => self.ingest_decoded(batch, &mut stages, body, respond, &mut burst.result),
@@ -73,7 +73,7 @@ impl Service {
     /// A batch of JSON: all or nothing.
     fn ingest_json(
         &mut self,
-        batch: &Batch,
+        batch: &Batch<'_>,
         stages: &mut Stages,
         body: &[u8],
         respond: Responder<'_>,
@@ -112,7 +112,7 @@ impl Service {
     /// A body of any other protocol: what is valid is stored.
     fn ingest_decoded(
         &mut self,
-        batch: &Batch,
+        batch: &Batch<'_>,
         stages: &mut Stages,
         body: &[u8],
         respond: Responder<'_>,
@@ -127,14 +127,14 @@ impl Service {
                 return self.shed(batch, Shed::RingFull, RING_FULL, stages, body_bytes, respond);
             };
             let mut sink = LineSink::new(space, self.arrival_ms);
-            let result = self.decoders.decode(&batch.payload, body, &mut sink);
+            let result = self.decoders.decode(batch.payload, body, &mut sink);
             if result == Err(DecodeError::TooLarge) && reserved < bytes_max {
                 reserved = bytes_max;
                 continue;
             }
             break (result, sink.decoded());
         };
-        self.decoders.trim(&batch.payload);
+        self.decoders.trim(batch.payload);
         let yields = match result {
             Ok(yields) => yields,
             Err(error) => return self.refuse_decoded(batch, error, &decoded, stages, body_bytes, respond),
@@ -151,7 +151,7 @@ impl Service {
             *count += u64::from(more);
         }
         let respond = if decoded.metrics > 0 { self.reserving_position(batch, respond) } else { respond };
-        let (served, status) = protocols::respond(&batch.payload, &decoded, yields, body, respond);
+        let (served, status) = protocols::respond(batch.payload, &decoded, yields, body, respond);
         stages.request.status = status.code();
         let is_rejected = decoded.metrics == 0 && rejected > 0;
         if is_rejected {
@@ -187,7 +187,7 @@ impl Service {
     }
 
     /// The responder of a batch whose response has its position, where that will be known.
-    fn reserving_position<'a>(&self, batch: &Batch, respond: Responder<'a>) -> Responder<'a> {
+    fn reserving_position<'a>(&self, batch: &Batch<'_>, respond: Responder<'a>) -> Responder<'a> {
         match self.shared.config.position_header {
             PositionHeader::On if batch.ack != AckLevel::Memory => respond.reserving(POSITION_FIELD),
             _ => respond,
@@ -217,7 +217,7 @@ impl Service {
     /// it.
     fn refuse_decoded(
         &mut self,
-        batch: &Batch,
+        batch: &Batch<'_>,
         error: DecodeError,
         decoded: &Decoded,
         stages: &mut Stages,
@@ -242,7 +242,7 @@ impl Service {
     #[cold]
     fn refuse_lines(
         &mut self,
-        batch: &Batch,
+        batch: &Batch<'_>,
         refusal: HttpError,
         decoded: &Decoded,
         stages: &mut Stages,
@@ -260,7 +260,7 @@ impl Service {
     /// Commits the lines of a batch, notes the position that its response waits for, and returns it.
     fn commit(
         &mut self,
-        batch: &Batch,
+        batch: &Batch<'_>,
         committed: &Committed,
         status: Status,
         stages: &mut Stages,
@@ -317,7 +317,7 @@ impl Service {
     }
 
     /// Counts a batch that is rejected as a whole, with the metrics that are known of it.
-    fn reject(&mut self, batch: &Batch, reason: Rejection, metrics: u64, body_bytes: u64) {
+    fn reject(&mut self, batch: &Batch<'_>, reason: Rejection, metrics: u64, body_bytes: u64) {
         self.counters.take_metrics(batch.protocol(), metrics, metrics);
         self.counters.body_bytes_rejected += body_bytes;
         self.reject_batch(batch.protocol(), reason);
@@ -326,7 +326,7 @@ impl Service {
     /// Refuses a batch because of the state of the server, and refunds its charge.
     fn shed(
         &mut self,
-        batch: &Batch,
+        batch: &Batch<'_>,
         reason: Shed,
         text: &'static str,
         stages: &mut Stages,

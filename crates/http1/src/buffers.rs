@@ -26,7 +26,7 @@ pub struct HttpContext {
     pub(super) bounds: Bounds,
     pub(super) decoder: ContentDecoder,
     pub(super) buffers: Buffers,
-    /// The heads that are known; `None` while one is in use, and if none is to be remembered.
+    /// The heads that are known; `None` if none is to be remembered.
     pub(super) memo: Option<Box<HeadMemo>>,
     pub(super) latest: LatestAccepted,
     /// The Date field of responses, see [`format_date`]; to be renewed every second.

@@ -29,6 +29,7 @@
 
 mod ending;
 mod progress;
+mod serving;
 
 pub use progress::{Deadline, Disposition, Next, Progress};
 
@@ -36,7 +37,7 @@ use super::HttpError;
 use super::buffers::HttpContext;
 use super::chunked::Chunked;
 use super::fields::Coding;
-use super::head::{self, Framed, Head, HeadId, HeadScan, ParsedHead, Version};
+use super::head::{self, Framed, Head, HeadId, HeadScan, Version};
 use super::piece::Piece;
 use super::response::{CONTINUE, Outcome, Responder, ResponseFraming, Served};
 use super::rules::Rules;
@@ -461,24 +462,22 @@ impl<T> Connection<T> {
         input: &[u8],
         turn: &mut Turn<'_, S>,
     ) -> Step {
-        // The memo is taken out of the core while its heads are borrowed.
         if !scan.has_begun()
-            && let Some(mut memo) = turn.core.memo.take()
+            && let Some(memo) = &mut turn.core.memo
+            && let Some(found) = memo.find(&mut self.known_head, input)
         {
-            let found = memo.find(&mut self.known_head, input);
-            let used = found.map(|found| {
-                let rest = &input[found.bytes..];
-                let again = turn.service.admit_again(found.id, found.content_length, &mut turn.burst);
-                found.bytes
-                    + match again {
-                        Some(admitted) => self.begin(&memo.framed(&found), admitted, &Rules::default(), rest, turn),
-                        None => self.judge(&memo.head(&found), rest, turn),
-                    }
-            });
-            turn.core.memo = Some(memo);
-            if let Some(used) = used {
-                return Step::Took(used);
-            }
+            let rest = &input[found.bytes..];
+            let framed = memo.framed(&found, &turn.core.cors);
+            let again = turn.service.admit_again(found.id, found.content_length, &mut turn.burst);
+            let used = match again {
+                Some(admitted) => self.begin(&framed, admitted, &Rules::default(), rest, turn),
+                None => {
+                    let mut rules = Rules::default();
+                    let admitted = turn.service.admit(&memo.head(&found).head, &mut rules, &mut turn.burst);
+                    self.begin(&framed, admitted, &rules, rest, turn)
+                }
+            };
+            return Step::Took(found.bytes + used);
         }
         let (skipped, length) = match scan.look(input) {
             Ok((skipped, Some(length))) => (skipped, length),
@@ -497,7 +496,10 @@ impl<T> Connection<T> {
                 if let Some(memo) = &mut turn.core.memo {
                     memo.learn(&mut self.known_head, head, &parsed);
                 }
-                Step::Took(skipped + length + self.judge(&parsed, rest, turn))
+                let mut rules = Rules::default();
+                let admitted = turn.service.admit(&parsed.head, &mut rules, &mut turn.burst);
+                let framed = parsed.framed(&turn.core.cors);
+                Step::Took(skipped + length + self.begin(&framed, admitted, &rules, rest, turn))
             }
             Err(error) => {
                 let form = ResponseFraming { head_only: head.starts_with(b"HEAD "), ..ResponseFraming::default() };
@@ -507,24 +509,12 @@ impl<T> Connection<T> {
         }
     }
 
-    /// Has the head judged, and begins its request; returns how much of `rest` that took.
-    fn judge<S: Service<AdmittedRequest = T>>(
-        &mut self,
-        parsed: &ParsedHead<'_>,
-        rest: &[u8],
-        turn: &mut Turn<'_, S>,
-    ) -> usize {
-        let mut rules = Rules::default();
-        let admitted = turn.service.admit(&parsed.head, &mut rules, &mut turn.burst);
-        self.begin(&parsed.framed(), admitted, &rules, rest, turn)
-    }
-
     /// Begins a request whose head was judged, and serves it if its body is all there; returns how much of `rest` that
     /// took.
     #[inline]
     fn begin<S: Service<AdmittedRequest = T>>(
         &mut self,
-        framed: &Framed<'_>,
+        framed: &Framed,
         admitted: Result<T, HttpError>,
         rules: &Rules,
         rest: &[u8],
@@ -538,11 +528,14 @@ impl<T> Connection<T> {
             keep_alive: old && !close,
             head_only: framed.is_head,
             chunked: !old,
-            fields: turn.core.cors.fields(framed.origin),
-            ..ResponseFraming::default()
+            fields: framed.fields,
+            codings: rules.codings,
+            schemes: rules.schemes,
+            errors: rules.errors,
+            error_fields: rules.error_fields,
+            reserved: None,
         };
         turn.stepped = true;
-        let form = form.with_rules(rules);
         let request = match admitted {
             Ok(request) => request,
             Err(error) => {
@@ -551,7 +544,19 @@ impl<T> Connection<T> {
             }
         };
         let body_bytes_max = rules.body_bytes.unwrap_or(turn.core.bounds.body_bytes);
-        let body_use = match rules.codings.of_body(framed.coding) {
+        let coding = rules.codings.of_body(framed.coding);
+        // First as most requests come: the body is all there, as it is.
+        if coding == Some(Coding::Identity)
+            && !framed.is_without_body
+            && let Some(length) = content_length
+            && let Ok(total) = usize::try_from(length)
+            && total <= body_bytes_max
+            && let Some((body, behind)) = rest.split_at_checked(total)
+        {
+            self.serve(request, body, form, !behind.is_empty(), turn);
+            return total;
+        }
+        let body_use = match coding {
             _ if framed.is_without_body => BodyUse::ServeWithout(request),
             Some(coding) => BodyUse::Serve(request, coding),
             None => {
@@ -641,50 +646,5 @@ impl<T> Connection<T> {
         };
         turn.core.buffers.give_back(kept);
         consumed
-    }
-
-    /// The body is complete. `unread`: bytes follow it.
-    fn complete<S: Service<AdmittedRequest = T>>(
-        &mut self,
-        body_use: BodyUse<T>,
-        body: &[u8],
-        body_bytes_max: usize,
-        form: ResponseFraming,
-        unread: bool,
-        turn: &mut Turn<'_, S>,
-    ) {
-        let (mut request, coding, body) = match body_use {
-            BodyUse::Serve(request, coding) => (request, coding, body),
-            BodyUse::ServeWithout(request) => (request, Coding::Identity, &[][..]),
-            BodyUse::Discard(_) => return self.finish(form, unread),
-        };
-        let HttpContext { decoder, date, latest, draining, closes, .. } = &mut *turn.core;
-        let form = ResponseFraming { close: form.close || *draining || *closes, ..form };
-        let respond = Responder { out: turn.out, date, form, latest: Some(latest) };
-        let service = &mut *turn.service;
-        let mut charge = |bytes: usize| service.charge(&mut request, bytes as u64);
-        let served = match decoder.decode(coding, body, body_bytes_max, &mut charge) {
-            Ok(content) => {
-                if coding == Coding::Identity {
-                    turn.content_bytes += content.len();
-                }
-                turn.service.serve(request, content, respond, &mut turn.burst)
-            }
-            Err(error) => {
-                turn.service.refused(Some(request), error, &mut turn.burst);
-                respond.refuse(error)
-            }
-        };
-        if coding != Coding::Identity {
-            turn.content_bytes += decoder.cost_bytes();
-        }
-        decoder.trim();
-        if served.outcome == Outcome::Deferred {
-            self.phase = Phase::Deferred(form);
-            return;
-        }
-        assert!(served.outcome != Outcome::Streamed, "a response of unknown length is that of a deferred request");
-        turn.responses += 1;
-        self.finish(form, unread);
     }
 }

@@ -8,6 +8,7 @@
 use std::mem::MaybeUninit;
 
 use super::HttpError;
+use super::cors::Cors;
 use super::fields::{self, Coding, ConnectionOptions, LastValues, TransferCodings};
 use super::memo::KnownFields;
 use crate::limits::{HEAD_BYTES_MAX, HEADERS_MAX, HEADS_KNOWN_MAX, LEADING_EMPTY_LINES_MAX, TRACESTATE_FIELDS_MAX};
@@ -137,12 +138,13 @@ pub(super) struct ParsedHead<'a> {
 
 /// The parts of a head by which the connection reads the body and frames the response.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Framed<'a> {
+pub(super) struct Framed {
     pub(super) is_head: bool,
     /// The method is one whose body means nothing.
     pub(super) is_without_body: bool,
     pub(super) version: Version,
-    pub(super) origin: Option<&'a [u8]>,
+    /// Field lines of the response for the web page that sent the request.
+    pub(super) fields: &'static [u8],
     pub(super) content_length: Option<u64>,
     pub(super) connection: ConnectionOptions,
     pub(super) expects_continue: bool,
@@ -150,16 +152,16 @@ pub(super) struct Framed<'a> {
     pub(super) coding: Option<Coding>,
 }
 
-impl<'a> ParsedHead<'a> {
+impl ParsedHead<'_> {
     /// The parts that matter to the connection.
     #[inline]
-    pub(super) fn framed(&self) -> Framed<'a> {
+    pub(super) fn framed(&self, cors: &Cors) -> Framed {
         let method = self.head.method;
         Framed {
             is_head: method == Method::Head,
             is_without_body: matches!(method, Method::Get | Method::Head | Method::Other("OPTIONS")),
             version: self.head.version,
-            origin: self.head.origin,
+            fields: cors.fields(self.head.origin),
             content_length: self.head.content_length,
             connection: self.connection,
             expects_continue: self.expects_continue,

@@ -13,6 +13,7 @@
 //! A core remembers [`HEADS_KNOWN_MAX`] heads, of its connections together, so an idle connection costs nothing, and
 //! nothing is allocated after [`HeadMemo::new`].
 
+use super::cors::Cors;
 use super::fields::{self, Coding, ConnectionOptions, LastValues};
 use super::head::{FieldList, Fields, Framed, Head, HeadId, Method, ParsedHead, Version};
 use crate::limits::{HEAD_FIELDS_KNOWN_MAX, HEAD_KNOWN_BYTES_MAX, HEADS_KNOWN_MAX, TRACESTATE_FIELDS_MAX};
@@ -142,25 +143,35 @@ impl HeadMemo {
     /// and with the latest of the core.
     #[inline]
     pub(super) fn find<'a>(&mut self, hint: &mut u8, input: &'a [u8]) -> Option<Match<'a>> {
-        let known = &self.known[..self.count];
-        let compare = |index: u8| known.get(usize::from(index))?.compare(index, input);
-        let found = compare(*hint).or_else(|| compare(self.latest))?;
+        if let Some(known) = self.known[..self.count].get(usize::from(*hint))
+            && let Some(found) = known.compare(*hint, input)
+        {
+            self.misses = 0;
+            self.latest = *hint;
+            return Some(found);
+        }
+        self.find_latest(hint, input)
+    }
+
+    /// As [`find`](Self::find), by the latest head of the core alone.
+    #[inline(never)]
+    fn find_latest<'a>(&mut self, hint: &mut u8, input: &'a [u8]) -> Option<Match<'a>> {
+        let found = self.known[..self.count].get(usize::from(self.latest))?.compare(self.latest, input)?;
         self.misses = 0;
-        self.latest = found.index;
-        *hint = found.index;
+        *hint = self.latest;
         Some(found)
     }
 
     /// The parts of the head that was found which matter to the connection.
     #[inline]
-    pub(super) fn framed<'a>(&'a self, found: &Match<'a>) -> Framed<'a> {
+    pub(super) fn framed(&self, found: &Match<'_>, cors: &Cors) -> Framed {
         let known = &self.known[usize::from(found.index)];
         Framed {
             // It is a POST.
             is_head: false,
             is_without_body: false,
             version: known.version,
-            origin: known.origin.map(|span| span.of(&known.bytes)),
+            fields: cors.fields(known.origin.map(|span| span.of(&known.bytes))),
             content_length: found.content_length,
             connection: known.connection,
             expects_continue: known.expects_continue,
@@ -318,7 +329,7 @@ impl KnownHead {
     }
 
     /// Compares the head at the front of `input`.
-    #[inline]
+    #[inline(always)]
     fn compare<'a>(&self, index: u8, input: &'a [u8]) -> Option<Match<'a>> {
         let mut found =
             Match { index, bytes: 0, length: &[], content_length: self.content_length, trace: &[], id: self.id };
@@ -361,14 +372,18 @@ impl KnownHead {
 /// The digits at the front of `rest`, at least one and at most nineteen, which always fit: how many, and their value.
 #[inline]
 fn content_length(rest: &[u8]) -> Option<(usize, u64)> {
-    let mut value = 0;
-    for (index, byte) in rest.iter().take(fields::LENGTH_DIGITS_MAX + 1).enumerate() {
-        match byte {
-            b'0'..=b'9' if index < fields::LENGTH_DIGITS_MAX => value = value * 10 + u64::from(byte - b'0'),
-            _ => return (index > 0 && !byte.is_ascii_digit()).then_some((index, value)),
+    let (mut digits, mut value) = (0, 0_u64);
+    loop {
+        let digit = rest.get(digits)?.wrapping_sub(b'0');
+        if digit > 9 {
+            return (digits > 0).then_some((digits, value));
         }
+        if digits == fields::LENGTH_DIGITS_MAX {
+            return None;
+        }
+        value = value * 10 + u64::from(digit);
+        digits += 1;
     }
-    None
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 use std::fmt::{self, Display, Write};
 
 use super::cors::PREFLIGHT;
-use super::{Codings, ErrorBody, HttpError, Rules, Schemes, Status};
+use super::{Codings, ErrorBody, HttpError, Schemes, Status};
 use crate::limits::RETRY_AFTER_S;
 
 const JSON: &str = "application/json";
@@ -57,13 +57,6 @@ impl ResponseFraming {
     #[inline]
     const fn is_usual(&self) -> bool {
         !self.close && !self.keep_alive && !self.head_only && self.fields.is_empty() && self.reserved.is_none()
-    }
-
-    /// With the form of errors that the route has.
-    #[inline]
-    pub(super) const fn with_rules(self, rules: &Rules) -> Self {
-        let Rules { codings, schemes, errors, error_fields, .. } = *rules;
-        Self { codings, schemes, errors, error_fields, ..self }
     }
 
     /// That of a response of unknown length: without chunks only the end of the connection can end it.

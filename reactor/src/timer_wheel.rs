@@ -39,6 +39,8 @@ pub struct TimerWheel {
     slots_max: u32,
     /// All ticks up to this one have been looked at.
     current_tick: u64,
+    /// The first tick at which an entry may be looked at; `NEVER` while none is filed.
+    next_tick: u64,
     entries: Vec<Entry>,
     /// First slot of each bucket's list.
     heads: Box<[u32; BUCKETS]>,
@@ -59,6 +61,7 @@ impl TimerWheel {
             tick_ms,
             slots_max,
             current_tick: now_ms / tick_ms,
+            next_tick: NEVER,
             entries: Vec::new(),
             heads: Box::new([NOBODY; BUCKETS]),
             occupied: [0; WORDS],
@@ -92,14 +95,21 @@ impl TimerWheel {
         }
     }
 
+    /// True if [`advance`](Self::advance) has a tick to look at.
+    #[inline]
+    #[must_use]
+    pub const fn is_due(&self, now_ms: u64) -> bool {
+        now_ms / self.tick_ms > self.current_tick
+    }
+
     /// Calls `expired` with each slot whose deadline has passed at `now_ms`, in no order, and takes that deadline away.
     /// Deadlines that passed within the tick that is not over yet come with the next.
     pub fn advance(&mut self, now_ms: u64, mut expired: impl FnMut(usize)) {
-        let now_tick = now_ms / self.tick_ms;
-        let first_tick = self.current_tick + 1;
-        if now_tick < first_tick {
+        if !self.is_due(now_ms) {
             return;
         }
+        let now_tick = now_ms / self.tick_ms;
+        let first_tick = self.current_tick + 1;
         // Entries that are filed again below go behind this tick, and are passed over if this walk meets them.
         self.current_tick = now_tick;
         let last_tick = now_tick.min(first_tick + (BUCKETS as u64 - 1));
@@ -121,12 +131,19 @@ impl TimerWheel {
                 }
             }
         }
+        self.next_tick = self.first_occupied_tick();
     }
 
     /// When [`advance`](Self::advance) is worth calling next, in milliseconds; `None` while nothing is filed. It may
     /// find nothing expired then, but no deadline is a tick past due before.
+    #[inline]
     #[must_use]
-    pub fn next_deadline_ms(&self) -> Option<u64> {
+    pub const fn next_deadline_ms(&self) -> Option<u64> {
+        if self.next_tick == NEVER { None } else { Some(self.next_tick.saturating_mul(self.tick_ms)) }
+    }
+
+    /// The first tick to come whose bucket is not empty. (What is in it may be filed for a later lap.)
+    fn first_occupied_tick(&self) -> u64 {
         let first = bucket(self.current_tick + 1);
         let (word, bit) = (first / WORD_BITS, first % WORD_BITS);
         // From the first bucket round to it again: its word is looked at twice, each time in part.
@@ -136,8 +153,8 @@ impl TimerWheel {
             let occupied = self.occupied[at] & part;
             let found = at * WORD_BITS + occupied.trailing_zeros() as usize;
             (occupied != 0).then_some((found + BUCKETS - first) % BUCKETS)
-        })?;
-        Some((self.current_tick + 1 + distance as u64).saturating_mul(self.tick_ms))
+        });
+        distance.map_or(NEVER, |distance| self.current_tick + 1 + distance as u64)
     }
 
     /// The tick with which a deadline fires: the first at or after it that is still to come.
@@ -156,6 +173,7 @@ impl TimerWheel {
         let entry = &mut self.entries[slot];
         (entry.filed_tick, entry.next, entry.previous) = (tick, next, NOBODY);
         self.occupied[at / WORD_BITS] |= 1 << (at % WORD_BITS);
+        self.next_tick = self.next_tick.min(tick);
     }
 
     /// Takes the entry of `slot` out of its list, if it is in one.

@@ -42,6 +42,9 @@ impl State {
 
     /// Acts on the timers that have expired.
     pub(super) fn fire_timers(&mut self) {
+        if !self.wheel.is_due(self.now_ms()) {
+            return;
+        }
         let mut expired = std::mem::take(&mut self.expired);
         self.wheel.advance(self.now_ms(), |slot| expired.push(slot));
         if expired.is_empty() {

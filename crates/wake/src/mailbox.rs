@@ -54,7 +54,8 @@ impl<T> Receiver<T> {
     #[inline]
     #[must_use]
     pub fn take(&self) -> Option<T> {
-        self.queue.try_recv().ok()
+        // Nearly always there is none, which costs less to see than to try.
+        if self.queue.is_empty() { None } else { self.queue.try_recv().ok() }
     }
 
     /// True if no message is waiting.

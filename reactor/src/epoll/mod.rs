@@ -121,8 +121,13 @@ impl EpollDriver {
             return Some(Duration::ZERO);
         }
         let vacant = self.connections.vacant();
-        let open = self.acceptors.iter().filter(|acceptor| vacant > acceptor.slots_spared);
-        timeout.into_iter().chain(open.filter_map(Acceptor::due_in)).min()
+        let mut limit = timeout;
+        for acceptor in self.acceptors.iter().filter(|acceptor| vacant > acceptor.slots_spared) {
+            if let Some(due) = acceptor.due_in() {
+                limit = Some(limit.map_or(due, |limit| limit.min(due)));
+            }
+        }
+        limit
     }
 
     /// Notes the kernel's events, and calls no handler.

@@ -393,11 +393,11 @@ UP, KILLED, EXACT, ALL = "all nodes up", "nodes killed, stopped", "the same, exa
 def without_kafka(binary, place):
     """The reason why nothing is forwarded to Kafka, if there is one."""
     if Kafka is None:
-        return f"{no_client} (cluster.sh --install, or KAFKA_VENV)"
+        return f"{no_client}: cluster.sh --install, or KAFKA_VENV (cluster.sh --help)"
     # A URL without a topic ends either server, one because it does not know the scheme.
     command = [binary, "--forward", "kafka://localhost", "--data-dir", os.path.join(place, "none")]
     said = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, check=False).stdout
-    return None if b"has no topic" in said else "this metricstream is built without --features kafka"
+    return None if b"has no topic" in said else "this metricstream is built without the feature kafka"
 
 
 def main():
@@ -430,7 +430,7 @@ def main():
         rows.append(row)
         limits.append(limit.row(phase))
     if why_no_kafka is not None:
-        print(f"{'Kafka':24} skipped: {why_no_kafka}\n")
+        print(f"{'Kafka':24} SKIPPED: {why_no_kafka}\n")
     print("\n".join([LIMITS_HEAD, *limits, "", *rows]))
     missing = [store.program for store in STORES if store not in stores]
     if missing:

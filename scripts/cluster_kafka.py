@@ -28,10 +28,15 @@ class Relay:
         while True:
             try:
                 client, _ = listener.accept()
-                server = socket.create_connection(("127.0.0.1", self.to), timeout=10)
-                server.settimeout(None)
             except OSError:
                 return
+            try:
+                server = socket.create_connection(("127.0.0.1", self.to), timeout=10)
+            except OSError:
+                # The broker does not listen, as it has started just now: the client connects again.
+                client.close()
+                continue
+            server.settimeout(None)
             with self.lock:
                 if listener is not self.listener:
                     client.close()

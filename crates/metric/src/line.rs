@@ -239,9 +239,9 @@ struct Minute {
 impl Minute {
     const BYTES: usize = "2026-01-02T03:04".len();
 
-    /// None that could be in a line.
+    /// The first one: no text that is none may be taken for the minute of the line before.
     const fn unknown() -> Self {
-        Self { text: [0; Self::BYTES], ms: 0 }
+        Self { text: *b"1970-01-01T00:00", ms: 0 }
     }
 
     /// Reads a timestamp in the log's one form; `None` if it is none.
@@ -277,9 +277,11 @@ fn milliseconds_of_minute(text: u64) -> Option<i64> {
     if (distances | distances.wrapping_add(LIFTS)) & HIGH_HALVES != 0 {
         return None;
     }
-    let [_, s1, s2, _, f1, f2, f3, _] = distances.to_le_bytes();
-    let [s1, s2, f1, f2, f3] = [s1.into(), s2.into(), f1.into(), f2.into(), i64::from(f3)];
-    Some(s1 * 10_000 + s2 * 1_000 + f1 * 100 + f2 * 10 + f3)
+    // Each digit with the next one behind it. Of these, the seconds and two digits of the milliseconds are taken.
+    let pairs = distances * 10 + (distances >> 8);
+    let [_, seconds, _, _, hundredths, _, _, _] = pairs.to_le_bytes();
+    let [.., milliseconds, _] = distances.to_le_bytes();
+    Some(i64::from(seconds) * 1_000 + i64::from(hundredths) * 10 + i64::from(milliseconds))
 }
 
 /// Each type, with what stands around it: `,"type":"…","tags":{`. The commonest first.

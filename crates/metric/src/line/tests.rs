@@ -125,6 +125,17 @@ const LINES: [&str; 10] = [
 ];
 
 #[test]
+fn a_line_without_a_minute_is_foreign() {
+    let line = br#"{"timestamp":"2026-01-02T03:04:05.678Z","name":"m","value":1,"type":"gauge","tags":{}}"#;
+    for filler in [0, b'0', b' ', 0xff] {
+        let mut other = *line;
+        other[BEFORE_TIMESTAMP.len()..][..Minute::BYTES].fill(filler);
+        assert!(Line::parse(&other).is_err(), "{filler}");
+        assert_eq!(LineHeads::default().read(&other, 0), None, "{filler}");
+    }
+}
+
+#[test]
 fn fields_come_back() {
     let line = Line::parse(LINES[0].as_bytes()).unwrap();
     assert_eq!(

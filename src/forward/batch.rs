@@ -1,8 +1,10 @@
 //! A batch: samples of lines of the log, by series.
 //!
-//! Of equal series and milliseconds in one batch, only the last is sent, in the place of the first. Nothing is
-//! allocated per sample; the labels of a series are mapped once per batch, or never, for one that is known from earlier
-//! batches (`known`).
+//! Of equal series and milliseconds in one batch, only the last is sent, in the place of the first. The samples of a
+//! series are one behind the other, so that who encodes them - mostly another core - reads memory from its beginning
+//! to its end: each series has a part of one vector, and gets a larger one when it has more samples than those of the
+//! batch before had. Nothing is allocated per sample; the labels of a series are mapped once per batch, or never, for
+//! one that is known from earlier batches (`known`).
 
 use super::labels::Mapper;
 use crate::limits;
@@ -17,8 +19,6 @@ use std::{hash::BuildHasher, ops::Range};
 /// The bits of a NaN that is a value, as Prometheus has them.
 const NAN_BITS: u64 = 0x7ff8_0000_0000_0001;
 const NAME: &[u8] = b"__name__";
-/// An index that is none.
-const NONE: u32 = u32::MAX;
 
 /// A part of a batch's text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,24 +48,48 @@ struct Series {
     kind: Kind,
     hash: u64,
     lane: usize,
-    /// The place of its first sample, once the batch is complete.
+    /// The place of its first sample, and how many fit there.
     begin: u32,
-    /// The sample that arrived last.
-    last: u32,
+    capacity: u32,
     count: u32,
     newest_ms: i64,
     /// True if its samples are in `by_time`, which those of an ordered series need not be.
     is_indexed: bool,
 }
 
-/// A sample as it arrives: one behind the other, whatever their series.
+impl Series {
+    fn samples<'a>(&self, samples: &'a [Sample]) -> &'a [Sample] {
+        &samples[self.begin as usize..][..self.count as usize]
+    }
+
+    /// Appends a sample to those of this series.
+    #[inline(always)]
+    fn append(&mut self, samples: &mut Vec<Sample>, sample: Sample) {
+        if self.count == self.capacity {
+            self.grow(samples);
+        }
+        samples[(self.begin + self.count) as usize] = sample;
+        self.count += 1;
+    }
+
+    /// Moves the samples to where twice as many fit.
+    #[cold]
+    fn grow(&mut self, samples: &mut Vec<Sample>) {
+        let begin = stored(samples.len());
+        self.capacity *= 2;
+        samples.extend_from_within(self.begin as usize..(self.begin + self.count) as usize);
+        samples.resize((begin + self.capacity) as usize, (0, 0));
+        self.begin = begin;
+    }
+}
+
+/// A sample of a series that is not in the order of time.
 #[derive(Debug)]
-pub struct Arrival {
-    value_bits: u64,
+struct Time {
     timestamp_ms: i64,
     series: u32,
-    /// The sample of the series that arrived before.
-    previous: u32,
+    /// Its number among those of the series.
+    sample: u32,
 }
 
 /// A text of a series' labels, and its number: equal numbers in a batch are equal texts.
@@ -168,22 +192,25 @@ pub struct Batch {
     /// Times at which reading its first line began and its last line was taken, by the clock of traces; 0 without one.
     pub read_ns: (u64, u64),
     sharding: Sharding,
+    /// Bytes of text that make the batch full.
+    text_bytes_max: usize,
     /// Names and tags as the log spells them, and labels.
     text: Vec<u8>,
     /// Texts of labels that have numbers.
     symbols: Vec<Symbol>,
     series: Vec<Series>,
-    /// The samples while the batch is being made.
-    arrivals: Vec<Arrival>,
-    /// The samples of the complete batch, by series.
+    /// The samples, by series, each with space for some more, and what was left by those that have moved.
     samples: Vec<Sample>,
-    /// By series: the place of the next sample, while they are put in order.
-    places: Vec<u32>,
+    /// Number of samples.
+    len: usize,
+    /// Samples that a new series has space for, while all that have it take no more than this many.
+    capacity: u32,
+    samples_reserved_max: usize,
     spellings: Vec<Spelling>,
     by_spelling: HashTable<u32>,
     by_labels: HashTable<u32>,
-    /// Samples of series that are not in the order of time: the series, and the sample.
-    by_time: HashTable<(u32, u32)>,
+    /// Samples of series that are not in the order of time.
+    by_time: HashTable<Time>,
     mapper: Mapper,
     superseded: usize,
 }
@@ -193,13 +220,15 @@ impl Batch {
     pub fn new(sharding: Sharding) -> Self {
         Self {
             read_ns: (0, 0),
+            text_bytes_max: sharding.lanes * limits::FORWARD_REQUEST_BYTES,
             sharding,
             text: Vec::new(),
             symbols: Vec::new(),
             series: Vec::new(),
-            arrivals: Vec::new(),
             samples: Vec::new(),
-            places: Vec::new(),
+            len: 0,
+            capacity: 1,
+            samples_reserved_max: 0,
             spellings: Vec::new(),
             by_spelling: HashTable::new(),
             by_labels: HashTable::new(),
@@ -211,12 +240,15 @@ impl Batch {
 
     /// Empties the batch.
     pub fn clear(&mut self) {
+        // As many as the series of this batch have had, rounded up; the next one may be of many more series.
+        self.capacity = stored(self.len / self.series.len().max(1) + 1);
+        self.samples_reserved_max = 2 * self.len;
         self.text.clear();
-        self.text.shrink_to(self.sharding.lanes * limits::FORWARD_REQUEST_BYTES);
+        self.text.shrink_to(self.text_bytes_max);
         self.symbols.clear();
         self.series.clear();
-        self.arrivals.clear();
         self.samples.clear();
+        self.len = 0;
         self.spellings.clear();
         self.by_spelling.clear();
         self.by_labels.clear();
@@ -224,37 +256,9 @@ impl Batch {
         self.superseded = 0;
     }
 
-    /// Number of samples of the batch, which is being made.
+    /// Number of samples.
     pub fn len(&self) -> usize {
-        self.arrivals.len()
-    }
-
-    /// Puts the samples in the order that they are encoded in: those of each series one behind the other, so that who
-    /// encodes them - mostly another core - reads memory from its beginning to its end. Nothing may be added from here
-    /// on. Returns the memory of their arrival, which the next batch to be made [begins](Self::begin) with.
-    pub fn complete(&mut self) -> Vec<Arrival> {
-        let Self { series, arrivals, samples, places, .. } = self;
-        let mut begin = 0;
-        places.clear();
-        places.extend(series.iter_mut().map(|series| {
-            series.begin = begin;
-            begin += series.count;
-            series.begin
-        }));
-        samples.clear();
-        samples.resize(arrivals.len(), (0, 0));
-        for arrival in arrivals.iter() {
-            let place = &mut places[arrival.series as usize];
-            samples[*place as usize] = (arrival.value_bits, arrival.timestamp_ms);
-            *place += 1;
-        }
-        std::mem::take(arrivals)
-    }
-
-    /// Begins with the memory of a batch that is complete.
-    pub fn begin(&mut self, mut arrivals: Vec<Arrival>) {
-        arrivals.clear();
-        self.arrivals = arrivals;
+        self.len
     }
 
     /// Number of samples that a later one took the place of.
@@ -262,10 +266,15 @@ impl Batch {
         self.superseded
     }
 
-    /// True if the batch has as many samples as a request for each lane, or as many bytes.
+    /// Samples that make the batch full: a request for each lane.
+    pub fn samples_max(&self, of_request: usize) -> usize {
+        self.sharding.lanes.saturating_mul(of_request)
+    }
+
+    /// True if the batch has so many samples, or as many bytes as its requests may have.
+    #[inline]
     pub fn is_full(&self, samples_max: usize) -> bool {
-        let lanes = self.sharding.lanes;
-        self.len() >= lanes * samples_max || self.text.len() >= lanes * limits::FORWARD_REQUEST_BYTES
+        self.len >= samples_max || self.text.len() >= self.text_bytes_max
     }
 
     /// Adds a line. Returns the number of its series.
@@ -278,12 +287,15 @@ impl Batch {
     /// Adds a sample to a series, or replaces that of the same millisecond.
     #[inline]
     pub fn put(&mut self, index: u32, kind: Kind, value_bits: u64, timestamp_ms: i64) {
-        let series = &mut self.series[index as usize];
+        let Self { series, samples, len, .. } = self;
+        let series = &mut series[index as usize];
         series.kind = kind;
         if series.is_indexed || timestamp_ms <= series.newest_ms {
             return self.put_unordered(index, value_bits, timestamp_ms);
         }
-        self.append(index, value_bits, timestamp_ms);
+        series.append(samples, (value_bits, timestamp_ms));
+        series.newest_ms = timestamp_ms;
+        *len += 1;
     }
 
     /// The labels of a series, encoded, and their hash.
@@ -295,7 +307,7 @@ impl Batch {
     /// The number of the series that has these labels, which [`labels_of`](Self::labels_of) of a batch with the same
     /// sharding has returned with `hash`. It is added if it is new, then with these symbols.
     pub fn series_of_labels(&mut self, labels: &[u8], hash: u64, symbols: &[Symbol]) -> u32 {
-        let Self { text, series, .. } = self;
+        let Self { text, series, samples, .. } = self;
         let entry = self.by_labels.entry(
             hash,
             |&index| series[index as usize].hash == hash && series[index as usize].labels.of(text) == labels,
@@ -310,6 +322,10 @@ impl Batch {
         // The high bits, as the table has the low ones.
         let lane = usize::try_from((hash >> 32) % self.sharding.lanes as u64).unwrap_or(0);
         let first_symbol = stored(self.symbols.len());
+        let begin = samples.len();
+        let is_reserved = begin + self.capacity as usize <= self.samples_reserved_max;
+        let capacity = if is_reserved { self.capacity } else { 1 };
+        samples.resize(begin + capacity as usize, (0, 0));
         self.symbols.extend_from_slice(symbols);
         series.push(Series {
             labels: append_text(text, labels),
@@ -317,8 +333,8 @@ impl Batch {
             kind: Kind::Untyped,
             hash,
             lane,
-            begin: 0,
-            last: NONE,
+            begin: stored(begin),
+            capacity,
             count: 0,
             newest_ms: i64::MIN,
             is_indexed: false,
@@ -335,8 +351,8 @@ impl Batch {
         let taken = if index == place.series { place.taken } else { 0 };
         let left = series.count - taken;
         let count = left.min(u32::try_from(count).unwrap_or(u32::MAX));
-        let begin = (series.begin + taken) as usize;
-        let run = Run { batch: self, series, samples: &self.samples[begin..begin + count as usize] };
+        let samples = &series.samples(&self.samples)[taken as usize..][..count as usize];
+        let run = Run { batch: self, series, samples };
         let behind = match count {
             _ if count == left => Place { series: index + 1, taken: 0 },
             _ => Place { series: index, taken: taken + count },
@@ -370,42 +386,29 @@ impl Batch {
     /// Adds a sample as [`put`](Self::put) does, to a series that is not in the order of time.
     #[inline(never)]
     fn put_unordered(&mut self, owner: u32, value_bits: u64, timestamp_ms: i64) {
-        let Self { series, arrivals, by_time, sharding, .. } = self;
+        let Self { series, samples, len, by_time, sharding, .. } = self;
         let series = &mut series[owner as usize];
-        let hash_of = |timestamp_ms: i64| sharding.hasher.hash_one((owner, timestamp_ms));
-        let rehash =
-            |&(owner, sample): &(u32, u32)| sharding.hasher.hash_one((owner, arrivals[sample as usize].timestamp_ms));
+        let hash_of = |time: &Time| sharding.hasher.hash_one((time.series, time.timestamp_ms));
         if !series.is_indexed {
             series.is_indexed = true;
-            let mut at = series.last;
-            while let Some(arrival) = arrivals.get(at as usize) {
-                by_time.insert_unique(hash_of(arrival.timestamp_ms), (owner, at), rehash);
-                at = arrival.previous;
+            for (sample, &(_, timestamp_ms)) in (0..).zip(series.samples(samples)) {
+                let time = Time { timestamp_ms, series: owner, sample };
+                by_time.insert_unique(hash_of(&time), time, hash_of);
             }
         }
-        let is_same = |&(known, sample): &(u32, u32)| {
-            known == owner && arrivals.get(sample as usize).is_some_and(|known| known.timestamp_ms == timestamp_ms)
-        };
-        match by_time.entry(hash_of(timestamp_ms), is_same, rehash) {
+        let own = Time { timestamp_ms, series: owner, sample: series.count };
+        let is_same = |time: &Time| time.series == owner && time.timestamp_ms == timestamp_ms;
+        match by_time.entry(hash_of(&own), is_same, hash_of) {
             Entry::Occupied(entry) => {
-                arrivals[entry.get().1 as usize].value_bits = value_bits;
+                samples[(series.begin + entry.get().sample) as usize].0 = value_bits;
                 self.superseded += 1;
                 return;
             }
-            Entry::Vacant(entry) => drop(entry.insert((owner, stored(arrivals.len())))),
+            Entry::Vacant(entry) => drop(entry.insert(own)),
         }
-        self.append(owner, value_bits, timestamp_ms);
-    }
-
-    /// Appends a sample to those of a series.
-    #[inline]
-    fn append(&mut self, index: u32, value_bits: u64, timestamp_ms: i64) {
-        let series = &mut self.series[index as usize];
-        let added = stored(self.arrivals.len());
-        self.arrivals.push(Arrival { value_bits, timestamp_ms, series: index, previous: series.last });
-        series.last = added;
-        series.count += 1;
+        series.append(samples, (value_bits, timestamp_ms));
         series.newest_ms = series.newest_ms.max(timestamp_ms);
+        *len += 1;
     }
 }
 
@@ -446,13 +449,6 @@ mod tests {
         batch
     }
 
-    /// The same, complete.
-    fn completed(lanes: usize, lines: &[String]) -> Batch {
-        let mut batch = batch(lanes, lines);
-        assert_eq!(batch.complete().len(), batch.samples.len());
-        batch
-    }
-
     type Sent = (Vec<(String, String)>, Vec<f64>);
 
     /// The runs of a lane, of `count` samples at most.
@@ -470,7 +466,7 @@ mod tests {
     #[test]
     fn names_that_a_receiver_refuses_are_mapped() {
         let tags = r#""z.b":"2","a":"","z-b":"3","Z":"1","__name__":"x","1":"é","q":"\"\n""#;
-        let batch = completed(1, &[line("cpu.load:x", "1", 5, tags)]);
+        let batch = batch(1, &[line("cpu.load:x", "1", 5, tags)]);
         let expected = [("Z", "1"), ("_1", "é"), ("__name__", "cpu_load:x"), ("q", "\"\n"), ("z_b", "2;3")];
         assert_eq!(runs(&batch, 0, 9)[0].0, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
     }
@@ -479,7 +475,7 @@ mod tests {
     fn values_that_are_no_numbers_keep_their_bits() {
         let values = ["\"NaN\"", "\"NaN\",\"stale\":true", "\"+Inf\"", "\"-Inf\"", "-0.0", "1e3"];
         let lines: Vec<String> = (0..).zip(values).map(|(second, value)| line("m", value, second, "")).collect();
-        let batch = completed(1, &lines);
+        let batch = batch(1, &lines);
         let bits: Vec<u64> =
             batch.next(0, Place::BEGIN, 9).unwrap().0.samples().iter().map(|&(bits, _)| bits).collect();
         let expected = [f64::INFINITY, f64::NEG_INFINITY, -0.0, 1000.0].map(f64::to_bits);
@@ -499,10 +495,10 @@ mod tests {
             line("m.m", "6", 6, one),
             line("m.m", "7", 7, one),
         ];
-        let batch = completed(1, &lines);
+        let batch = batch(1, &lines);
         let values: Vec<Vec<f64>> = runs(&batch, 0, 9).into_iter().map(|(_, values)| values).collect();
         assert_eq!(values, [vec![4.0, 6.0, 5.0, 7.0], vec![3.0]]);
-        assert_eq!((batch.samples.len(), batch.superseded()), (5, 2));
+        assert_eq!((batch.len(), batch.superseded()), (5, 2));
     }
 
     #[test]
@@ -511,7 +507,7 @@ mod tests {
         let lines: Vec<String> = (0..50)
             .map(|number| line(&name(number), &number.to_string(), u32::try_from(number).unwrap(), ""))
             .collect();
-        let batch = completed(3, &lines);
+        let batch = batch(3, &lines);
         let mut all = std::collections::BTreeMap::<String, Vec<f64>>::new();
         for lane in 0..3 {
             let mut own = std::collections::BTreeSet::new();
@@ -532,12 +528,37 @@ mod tests {
     #[test]
     fn a_cleared_batch_is_an_empty_one() {
         let mut batch = batch(1, &[line("m", "1", 5, ""), line("m", "1", 5, "")]);
-        let arrivals = batch.complete();
         batch.clear();
         assert_eq!((batch.len(), batch.superseded(), runs(&batch, 0, 9).len()), (0, 0, 0));
-        batch.begin(arrivals);
         batch.push(&Line::parse(line("m", "2", 5, "").as_bytes()).unwrap());
-        assert_eq!((batch.len(), batch.complete().len()), (1, 1));
+        assert_eq!(batch.len(), 1);
         assert_eq!(runs(&batch, 0, 9)[0].1, [2.0]);
+    }
+
+    #[test]
+    fn samples_have_their_places_whatever_the_batch_before_had() {
+        let lines = |series: u32, count: u32| -> Vec<String> {
+            (0..count)
+                .flat_map(|second| (0..series).map(move |own| (second, own)))
+                .map(|(second, own)| line(&format!("m{own}"), &format!("{second}.{own}"), second % 60, ""))
+                .collect()
+        };
+        let mut batch = batch(1, &[]);
+        // Few series of many samples, many of few, and as many as before.
+        for (series, count) in [(1, 60), (500, 1), (500, 3), (3, 40), (3, 40), (2, 60), (60, 2)] {
+            for line in lines(series, count) {
+                batch.push(&Line::parse(line.as_bytes()).unwrap());
+            }
+            let found = runs(&batch, 0, usize::MAX);
+            let expected = |own: usize| -> Vec<f64> {
+                (0..count).map(|second| format!("{second}.{own}").parse().unwrap()).collect()
+            };
+            assert!(found.iter().map(|(_, values)| values).cloned().eq((0..series as usize).map(expected)));
+            assert_eq!(batch.len(), found.iter().map(|(_, values)| values.len()).sum::<usize>());
+            // What is reserved is bounded by the samples of this batch and the one before.
+            let bound = batch.samples_reserved_max + 4 * batch.len();
+            assert!(batch.samples.len() <= bound, "{} over {bound}", batch.samples.len());
+            batch.clear();
+        }
     }
 }

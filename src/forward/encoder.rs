@@ -293,7 +293,6 @@ mod tests {
             );
             batch.push(&Line::parse(line.as_bytes()).unwrap());
         }
-        batch.complete();
         batch
     }
 

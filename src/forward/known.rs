@@ -74,8 +74,9 @@ pub struct KnownSeries {
     /// The place of each symbol in the labels; its number is its index.
     symbol_places: Vec<Range<usize>>,
     by_symbol: HashTable<u32>,
-    /// The series of the line before.
+    /// The series of the line before, and the one that followed it the last time.
     latest: u32,
+    expected: u32,
     /// Number of the batch that is being made.
     batch: u64,
     /// Bytes of memory that may be taken.
@@ -98,6 +99,7 @@ impl KnownSeries {
             symbol_places: Vec::new(),
             by_symbol: HashTable::new(),
             latest: 0,
+            expected: 0,
             batch: 0,
             bytes_max,
             unfit: 0,
@@ -120,18 +122,29 @@ impl KnownSeries {
         }
     }
 
+    /// Takes lines from `at` on into the batch, up to one that is not of a series that is known, or until the batch
+    /// [is full](Batch::is_full) with so many samples. Returns the offset behind the last one.
+    #[inline]
+    pub fn take(&mut self, text: &[u8], mut at: usize, batch: &mut Batch, samples_max: usize) -> usize {
+        while !batch.is_full(samples_max)
+            && let Some(end) = self.take_line(text, at, batch)
+        {
+            at = end;
+        }
+        at
+    }
+
     /// Takes the line at `at` into the batch: the offset behind its line feed. `None`, and nothing was done: it is not
     /// of a series that is known.
-    #[inline]
-    pub fn take(&mut self, text: &[u8], at: usize, batch: &mut Batch) -> Option<usize> {
-        let expected = self.series.get(self.latest as usize)?.next;
+    #[inline(always)]
+    fn take_line(&mut self, text: &[u8], at: usize, batch: &mut Batch) -> Option<usize> {
         let (timestamp_ms, name_at) = self.heads.read(text, at)?;
-        let (index, value, end) = match self.read(expected, text, name_at) {
-            Some((value, end)) => (expected, value, end),
+        let (index, value, end) = match self.read(self.expected, text, name_at) {
+            Some((value, end)) => (self.expected, value, end),
             None => self.find(text, name_at)?,
         };
-        self.latest = index;
         let series = &mut self.series[index as usize];
+        (self.latest, self.expected) = (index, series.next);
         if series.batch != self.batch {
             let (labels, symbols) = (series.labels(&self.labels), series.symbols(&self.symbols));
             series.in_batch = batch.series_of_labels(labels, series.labels_hash, symbols);
@@ -145,14 +158,14 @@ impl KnownSeries {
     #[inline(always)]
     fn read(&self, index: u32, text: &[u8], name_at: usize) -> Option<(f64, usize)> {
         let series = self.series.get(index as usize)?;
-        let known = self.text.get(series.begin as usize..)?;
-        let (front, known) = known.split_at_checked(series.front_bytes as usize)?;
+        let (begin, front_bytes) = (series.begin as usize, series.front_bytes as usize);
+        let known = self.text.get(begin..begin + front_bytes + series.ending_bytes as usize)?;
+        let (front, ending) = known.split_at_checked(front_bytes)?;
         let value_at = name_at + front.len();
         if text.get(name_at..value_at)? != front {
             return None;
         }
         let (value, value_end) = read_number(text, value_at)?;
-        let ending = known.get(..series.ending_bytes as usize)?;
         let end = value_end + ending.len();
         (text.get(value_end..end)? == ending).then_some((value, end))
     }
@@ -210,8 +223,7 @@ impl KnownSeries {
         let (front, ending) = (&text[name_at..value_at], &text[value_at + value.len()..]);
         let hash = self.hash(front, ending);
         if let Some(index) = self.known(front, ending, hash) {
-            self.expect(index);
-            self.latest = index;
+            self.pass_on(index);
             return;
         }
         let (labels, labels_hash) = batch.labels_of(in_batch);
@@ -240,8 +252,14 @@ impl KnownSeries {
         });
         let series = &self.series;
         self.by_bytes.insert_unique(hash, index, |&index| series[index as usize].hash);
+        self.pass_on(index);
+    }
+
+    /// Notes that the line before is of this series now.
+    fn pass_on(&mut self, index: u32) {
         self.expect(index);
         self.latest = index;
+        self.expected = self.series[index as usize].next;
     }
 
     /// Numbers the texts of the labels from `labels_at` on: the range of these symbols.

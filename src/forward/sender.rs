@@ -131,20 +131,21 @@ impl Job {
         let text = lines;
         let begin = end.byte.saturating_sub(text.len() as u64);
         let mut lines = Lines::new(text);
+        let samples_max = self.batch.samples_max(self.batch_samples);
         loop {
-            let at = lines.byte();
-            match self.known.take(text, at, &mut self.batch) {
-                Some(end) => lines.skip_to(end),
-                None => match lines.next() {
+            let at = self.known.take(text, lines.byte(), &mut self.batch, samples_max);
+            lines.skip_to(at);
+            if !self.batch.is_full(samples_max) {
+                match lines.next() {
                     Some(Ok(line)) => {
                         let series = self.batch.push(&line);
                         self.known.learn(&text[at..lines.byte()], &line, &self.batch, series);
                     }
                     Some(Err(_)) => ForwardStatus::count(&self.shared.status.foreign_lines, 1),
                     None => break,
-                },
+                }
             }
-            if self.batch.is_full(self.batch_samples) {
+            if self.batch.is_full(samples_max) {
                 self.taken = Some(LogPosition { segment: end.segment, byte: begin + lines.byte() as u64 });
                 self.dispatch()?;
             }
@@ -158,7 +159,6 @@ impl Job {
         let Some(behind) = self.taken else { return Ok(()) };
         self.wait_for_lanes(limits::FORWARD_BATCHES_MAX - 1)?;
         let mut next = self.spare.pop().unwrap_or_else(|| Batch::new(self.sharding.clone()));
-        next.begin(self.batch.complete());
         self.batch.read_ns.1 = self.shared.now_ns();
         next.read_ns.0 = self.batch.read_ns.1;
         let batch = Arc::new(std::mem::replace(&mut self.batch, next));

@@ -41,9 +41,7 @@ impl Records {
             Value::RemoteWrite2 => {
                 self.batch.clear();
                 self.batch.push(line);
-                let arrivals = self.batch.complete();
                 self.encoder.assemble(&self.batch, 0, Place::BEGIN, 1, Format::V2);
-                self.batch.begin(arrivals);
                 self.encoder.message()
             }
         };

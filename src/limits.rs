@@ -504,7 +504,8 @@ pub const FORWARD_KNOWN_BYTES: usize = 16 * MIB;
 /// Lines that did not fit into what a forward knows of series, for each known series, until it forgets them all:
 /// learning one costs less than reading this many lines by the grammar.
 pub const FORWARD_KNOWN_UNFIT_LINES: usize = 4;
-/// Texts of labels that a forward has numbers for: 8 bytes each for every connection, so 512 KiB.
+/// Texts of labels that a forward has numbers for: 8 bytes each for every connection, and as many again by version 1.0,
+/// so 1 MiB.
 pub const FORWARD_KNOWN_SYMBOLS: usize = 65_536;
 /// Level of zstd: the fastest that compresses more than snappy does.
 pub const FORWARD_ZSTD_LEVEL: i32 = 1;

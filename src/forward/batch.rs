@@ -180,6 +180,12 @@ impl<'a> Run<'a> {
         self.labels().find(|&(name, _)| name == NAME).map_or(&[][..], |(_, value)| value)
     }
 
+    /// The number of the name's text, if it has one and its label is the first, as it mostly is.
+    pub fn name_number(&self) -> Option<u32> {
+        let [label, name, ..] = self.symbols() else { return None };
+        (label.of(self.encoded_labels()) == NAME).then_some(name.number)
+    }
+
     /// The samples, in the order of the log.
     pub fn samples(&self) -> &'a [Sample] {
         self.samples

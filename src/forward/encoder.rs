@@ -7,12 +7,12 @@ use super::{
 };
 use crate::limits;
 use foldhash::fast::RandomState;
-use hashbrown::{HashSet, HashTable, hash_table::Entry};
+use hashbrown::{HashSet, HashTable};
 use host::time::Instant;
 use metric::{
     Kind,
     protocol::remote_write::encode::{
-        put_metadata_v1, put_reference_v2, put_sample, put_series_v1, put_series_v2, put_symbol_v2, sample_bytes,
+        put_metadata_v1, put_reference_v2, put_series_v1, put_series_v2, put_symbol_v2, sample_bytes,
     },
 };
 use std::{hash::BuildHasher, ops::Range};
@@ -26,7 +26,6 @@ pub struct Encoder {
     symbols: Symbols,
     /// Varints.
     references: Vec<u8>,
-    samples: Vec<u8>,
     /// The samples of each run, where they are; in the message, once that is assembled.
     records: Vec<Records>,
     metadata: SentMetadata,
@@ -53,7 +52,6 @@ impl Encoder {
             series: Vec::new(),
             symbols: Symbols::default(),
             references: Vec::new(),
-            samples: Vec::new(),
             records: Vec::new(),
             metadata: SentMetadata::default(),
             snappy: Compressor::new(),
@@ -102,19 +100,22 @@ impl Encoder {
         self.series.clear();
         self.symbols.clear();
         self.records.clear();
-        self.metadata.renew();
+        self.metadata.begin_request();
         let mut encoded = Encoded { samples: 0, behind: place };
         let is_full = |this: &Self| this.message.len() + this.series.len() >= limits::FORWARD_REQUEST_BYTES;
         while encoded.samples < samples_max && !is_full(self) {
             let Some((run, behind)) = batch.next(lane, encoded.behind, samples_max - encoded.samples) else { break };
-            self.samples.clear();
-            run.samples().iter().for_each(|&sample| put_sample(&mut self.samples, sample));
-            let begin = match format {
+            let of_samples = match format {
                 Format::V2 => self.put_v2(&run),
                 Format::V1 | Format::V1Zstd => self.put_v1(&run),
             };
-            let end = begin + self.samples.len();
-            self.records.push(Records { begin, end, bytes: sample_bytes(&self.samples) });
+            let labels_bytes = if format == Format::V2 { 0 } else { run.encoded_labels().len() };
+            self.records.push(Records {
+                labels: of_samples.start - labels_bytes,
+                begin: of_samples.start,
+                end: of_samples.end,
+                bytes: run.samples().first().map_or(0, |&sample| sample_bytes(sample)),
+            });
             encoded.samples += run.samples().len();
             encoded.behind = behind;
         }
@@ -122,6 +123,7 @@ impl Encoder {
             let before = self.message.len();
             self.message.extend_from_slice(&self.series);
             self.records.iter_mut().for_each(|records| {
+                records.labels += before;
                 records.begin += before;
                 records.end += before;
             });
@@ -129,17 +131,20 @@ impl Encoder {
         (encoded.samples > 0).then_some(encoded)
     }
 
-    /// Appends a run as a series of version 1.0, behind its type if that is due. Returns the offset of its samples.
-    fn put_v1(&mut self, run: &Run<'_>) -> usize {
-        let family = family(run.name(), run.kind());
-        if self.metadata.is_due(family, run.kind()) {
-            put_metadata_v1(&mut self.message, family, run.kind());
+    /// Appends a run as a series of version 1.0, behind its type if that is due. Returns the place of its samples.
+    fn put_v1(&mut self, run: &Run<'_>) -> Range<usize> {
+        let kind = run.kind();
+        if run.name_number().is_none_or(|number| self.metadata.is_new(number, kind)) {
+            let family = family(run.name(), kind);
+            if self.metadata.is_due(family, kind) {
+                put_metadata_v1(&mut self.message, family, kind);
+            }
         }
-        put_series_v1(&mut self.message, run.encoded_labels(), &self.samples)
+        put_series_v1(&mut self.message, run.encoded_labels(), run.samples())
     }
 
     /// As [`put_v1`](Self::put_v1), of version 2.0.
-    fn put_v2(&mut self, run: &Run<'_>) -> usize {
+    fn put_v2(&mut self, run: &Run<'_>) -> Range<usize> {
         self.references.clear();
         let (labels, message) = (run.encoded_labels(), &mut self.message);
         if run.symbols().is_empty() {
@@ -150,7 +155,7 @@ impl Encoder {
         for symbol in run.symbols() {
             put_reference_v2(&mut self.references, self.symbols.numbered(symbol.number, message, symbol.of(labels)));
         }
-        put_series_v2(&mut self.series, &self.references, &self.samples, run.kind())
+        put_series_v2(&mut self.series, &self.references, run.samples(), run.kind())
     }
 
     fn compress(&mut self, format: Format) {
@@ -177,7 +182,12 @@ impl Encoder {
 struct Symbols {
     /// The span of each symbol in the message.
     places: Vec<Range<usize>>,
+    /// True once there was a text without a number. Those with one are known by it, as equal texts have equal numbers
+    /// in a request; from then on all are known by the text.
+    is_by_text: bool,
+    /// References by text, of so many symbols.
     known: HashTable<u32>,
+    indexed: usize,
     hasher: RandomState,
     /// By number: the latest request that has the symbol, and the reference to it there.
     by_number: Vec<(u32, u32)>,
@@ -190,6 +200,7 @@ impl Symbols {
     fn clear(&mut self) {
         self.places.clear();
         self.known.clear();
+        (self.is_by_text, self.indexed) = (false, 0);
         self.request = self.request.checked_add(1).unwrap_or_else(|| {
             self.by_number.clear();
             1
@@ -203,7 +214,7 @@ impl Symbols {
         match self.by_number.get(index) {
             Some(&(request, reference)) if request == self.request => reference,
             _ => {
-                let reference = self.intern(message, text);
+                let reference = if self.is_by_text { self.intern(message, text) } else { self.put(message, text) };
                 if self.by_number.len() <= index {
                     self.by_number.resize(index + 1, (0, 0));
                 }
@@ -215,28 +226,34 @@ impl Symbols {
 
     /// The reference to a text, which is appended to the message if it is new.
     fn intern(&mut self, message: &mut Vec<u8>, text: &[u8]) -> u32 {
+        self.is_by_text = true;
+        // The first symbol is none of a series.
+        for reference in self.indexed.max(1)..self.places.len() {
+            let of = |reference: u32| &message[self.places[reference as usize].clone()];
+            let reference = u32::try_from(reference).unwrap_or(0);
+            self.known.insert_unique(self.hasher.hash_one(of(reference)), reference, |&reference| {
+                self.hasher.hash_one(of(reference))
+            });
+        }
+        self.indexed = self.places.len();
+        let is_it = |&reference: &u32| &message[self.places[reference as usize].clone()] == text;
+        match self.known.find(self.hasher.hash_one(text), is_it) {
+            Some(&reference) => reference,
+            None => self.put(message, text),
+        }
+    }
+
+    /// Appends a text to the message, and returns the reference to it.
+    fn put(&mut self, message: &mut Vec<u8>, text: &[u8]) -> u32 {
         if self.places.is_empty() {
             // The first one is empty, by the specification.
             put_symbol_v2(message, b"");
             self.places.push(message.len()..message.len());
         }
-        let places = &self.places;
-        let of = |reference: u32| &message[places[reference as usize].clone()];
-        let entry = self.known.entry(
-            self.hasher.hash_one(text),
-            |&reference| of(reference) == text,
-            |&reference| self.hasher.hash_one(of(reference)),
-        );
-        match entry {
-            Entry::Occupied(entry) => *entry.get(),
-            Entry::Vacant(entry) => {
-                let reference = u32::try_from(places.len()).unwrap_or(0);
-                entry.insert(reference);
-                put_symbol_v2(message, text);
-                self.places.push(message.len() - text.len()..message.len());
-                reference
-            }
-        }
+        let reference = u32::try_from(self.places.len()).unwrap_or(0);
+        put_symbol_v2(message, text);
+        self.places.push(message.len() - text.len()..message.len());
+        reference
     }
 }
 
@@ -246,16 +263,39 @@ struct SentMetadata {
     families: HashSet<u64, RandomState>,
     hasher: RandomState,
     since: Option<Instant>,
+    /// By the number of a name: the latest request that has it, and the types that it has there, a bit each. Numbers
+    /// are of other names in other requests.
+    names: Vec<(u32, u8)>,
+    request: u32,
 }
 
 impl SentMetadata {
-    /// Forgets everything once in a while.
-    fn renew(&mut self) {
+    /// Begins another request. Forgets everything once in a while.
+    fn begin_request(&mut self) {
+        self.request = self.request.checked_add(1).unwrap_or_else(|| {
+            self.names.clear();
+            1
+        });
         let is_due = self.since.is_none_or(|since| since.elapsed() >= limits::FORWARD_METADATA_INTERVAL);
         if is_due || self.families.len() >= limits::FORWARD_METADATA_FAMILIES_MAX {
             self.families.clear();
             self.since = Some(Instant::now());
         }
+    }
+
+    /// True once in a request for a name, by its number, and a type.
+    fn is_new(&mut self, number: u32, kind: Kind) -> bool {
+        let index = number as usize;
+        if self.names.len() <= index {
+            self.names.resize(index + 1, (0, 0));
+        }
+        let (request, kinds) = &mut self.names[index];
+        if *request != self.request {
+            (*request, *kinds) = (self.request, 0);
+        }
+        let before = *kinds;
+        *kinds |= 1 << kind as u8;
+        *kinds != before
     }
 
     fn is_due(&mut self, family: &[u8], kind: Kind) -> bool {

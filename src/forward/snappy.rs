@@ -2,15 +2,21 @@
 //!
 //! Searching a whole message for what repeats takes more time than everything else that a sample costs. In a request
 //! most of it is known: samples of one series are records of equal length, and the key, most of the timestamp and often
-//! most of the value are the bytes of the record before. These are compared in their places. Only what lies between
+//! most of the value are the bytes of the record before. These are compared in their places, value and timestamp as a
+//! word each where the records are samples as most are. Only what lies between
 //! them - labels, symbols - is searched, by a hash of four bytes, as the reference implementation does.
 //!
 //! Source: <https://github.com/google/snappy/blob/main/format_description.txt>. As there, copies reach back less than
 //! 64 KiB, so that every decoder takes them.
 
+use metric::protocol::remote_write::encode::USUAL_SAMPLE_BYTES;
+
 /// Samples of one series, one behind the other in a message.
 #[derive(Debug, Clone, Copy)]
 pub struct Records {
+    /// Offset of the labels in front of them, up to where they begin, each a field of less than 128 bytes of protobuf;
+    /// that of the first one, where there are no such labels.
+    pub labels: usize,
     /// Offset of the first one.
     pub begin: usize,
     /// Offset behind the last one.
@@ -39,6 +45,8 @@ const QUICK_LITERAL_BYTES: usize = 16;
 /// Bytes between two runs that are compared in their places too, as the heads of series in version 2.0 are, instead of
 /// being searched for.
 const SHORT_GAP_BYTES: usize = 64;
+/// Bytes that are written at once: the tag and the bytes of a literal, and a copy, as one word.
+const PIECE_BYTES: usize = 1 + QUICK_LITERAL_BYTES + size_of::<u32>();
 /// Bytes of the length in front, at most.
 const LENGTH_BYTES_MAX: usize = 5;
 const TABLE_BITS: u32 = 12;
@@ -62,7 +70,7 @@ impl Compressor {
 
     /// Bytes that [`compress`](Self::compress) needs for a message of so many bytes.
     pub fn bytes_max(message_bytes: usize) -> usize {
-        snap::raw::max_compress_len(message_bytes) + QUICK_LITERAL_BYTES
+        snap::raw::max_compress_len(message_bytes) + PIECE_BYTES
     }
 
     /// Compresses a message, in which there are these records, in the order of their offsets. Returns the bytes written
@@ -77,7 +85,9 @@ impl Compressor {
         let (mut at, mut first) = (0, None);
         for run in records {
             if run.begin - at > SHORT_GAP_BYTES {
-                writer.search(&mut self.table, at, run.begin);
+                let labels = run.labels.clamp(at, run.begin);
+                writer.search(&mut self.table, at, labels);
+                writer.search_labels(&mut self.table, labels, run.begin);
                 at = run.begin;
             }
             debug_assert!(run.bytes > 0, "no copy has a distance of 0");
@@ -85,9 +95,15 @@ impl Compressor {
             // The series before was mostly sampled at the same time.
             let distance = run.begin - first.unwrap_or(run.begin);
             if (1..DISTANCE_END).contains(&distance) {
-                writer.follow(distance, at.max(distance), second);
+                match run.bytes {
+                    USUAL_SAMPLE_BYTES if at == run.begin => writer.follow_samples(distance, at, second),
+                    _ => writer.follow(distance, at.max(distance), second),
+                }
             }
-            writer.follow(run.bytes, second, run.end);
+            match run.bytes {
+                USUAL_SAMPLE_BYTES => writer.follow_samples(run.bytes, second, run.end),
+                bytes => writer.follow(bytes, second, run.end),
+            }
             (at, first) = (run.end, Some(run.begin));
         }
         writer.search(&mut self.table, at, bytes);
@@ -125,7 +141,7 @@ impl Writer<'_> {
         let mut at = from;
         while at < to {
             let (one, other) = (chunk(self.message, at), chunk(self.message, at - distance));
-            let mut equal = equal_of_window(one, other);
+            let mut equal = equal_of_window(one, other, to - at);
             if to - at < WINDOW_BYTES {
                 equal &= (1 << (to - at)) - 1;
             }
@@ -141,11 +157,78 @@ impl Writer<'_> {
                 }
                 let begin = begins.trailing_zeros();
                 let bytes = (equal >> begin).trailing_ones();
-                self.put_copy(at + begin as usize, distance, bytes as usize);
+                self.put_repeated(distance, at + begin as usize, at + (begin + bytes) as usize);
                 equal &= u64::MAX.checked_shl(begin + bytes).unwrap_or(0);
             }
             at += whole;
         }
+    }
+
+    /// As [`follow`](Self::follow), of samples of [`USUAL_SAMPLE_BYTES`] from `from` on. Of each, the bytes that differ
+    /// in the value are one piece, and those that differ in the timestamp another.
+    #[inline(always)]
+    fn follow_samples(&mut self, distance: usize, from: usize, to: usize) {
+        const BYTES: usize = USUAL_SAMPLE_BYTES;
+        /// Key, length and key in front of the value, that of the timestamp, and what follows it in a word.
+        const VALUE: usize = 3;
+        const KEY: usize = VALUE + size_of::<u64>();
+        const TIMESTAMP: usize = KEY + 1;
+        const BEHIND_BITS: usize = 8 * (TIMESTAMP + size_of::<u64>() - BYTES);
+        // Where the bytes begin that repeat, up to those that are looked at.
+        let (mut at, mut repeats) = (from, from);
+        while at + BYTES <= to {
+            let one: &[u8; TIMESTAMP + size_of::<u64>()] = chunk(self.message, at);
+            let other: &[u8; TIMESTAMP + size_of::<u64>()] = chunk(self.message, at - distance);
+            let differing = |offset: usize| word(one, offset) ^ word(other, offset);
+            let value = differing(VALUE);
+            let timestamp = differing(TIMESTAMP) << BEHIND_BITS;
+            if differing(0) << (64 - 8 * VALUE) != 0 || one[KEY] != other[KEY] {
+                // No such samples.
+                break;
+            }
+            if value != 0 {
+                self.put_repeated(distance, repeats, at + VALUE + (value.trailing_zeros() / 8) as usize);
+                repeats = at + KEY - (value.leading_zeros() / 8) as usize;
+            }
+            if timestamp != 0 {
+                let equal_bits = timestamp.trailing_zeros() as usize - BEHIND_BITS;
+                self.put_repeated(distance, repeats, at + TIMESTAMP + equal_bits / 8);
+                repeats = at + BYTES - (timestamp.leading_zeros() / 8) as usize;
+            }
+            at += BYTES;
+        }
+        self.put_repeated(distance, repeats, at);
+        if at < to {
+            self.follow(distance, at, to);
+        }
+    }
+
+    /// Writes bytes as a copy of those `distance` before, if they are enough, behind what is pending in front of them.
+    #[inline(always)]
+    fn put_repeated(&mut self, distance: usize, begin: usize, end: usize) {
+        let (bytes, pending) = (end - begin, begin - self.pending);
+        if bytes < COPY_BYTES_MIN {
+            return;
+        }
+        if pending > QUICK_LITERAL_BYTES || bytes > COPY_BYTES_MAX {
+            return self.put_copy(begin, distance, bytes);
+        }
+        let literal: &[u8; QUICK_LITERAL_BYTES] = chunk(self.message, self.pending);
+        let out: &mut [u8; PIECE_BYTES] =
+            self.out[self.written..].first_chunk_mut().expect("there is space for the longest body");
+        // All at once, of which the first bytes are meant: nothing depends on how many they are.
+        let head = usize::from(pending > 0);
+        out[0] = tag(pending.wrapping_sub(1), LITERAL);
+        set(out, head, *literal);
+        let [low, high, ..] = distance.to_le_bytes();
+        let is_short = bytes <= SHORT_COPY_BYTES_MAX && distance < SHORT_DISTANCE_END;
+        let copy = match is_short {
+            true => [high << 5 | tag(bytes - COPY_BYTES_MIN, SHORT_COPY), low, 0, 0],
+            false => [tag(bytes - 1, LONG_COPY), low, high, 0],
+        };
+        set(out, head + pending, copy);
+        self.written += head + pending + if is_short { 2 } else { 3 };
+        self.pending = end;
     }
 
     /// Writes what repeats anything, as far as the table has it.
@@ -165,6 +248,35 @@ impl Writer<'_> {
                 at += 1 + (misses >> 5);
                 misses += 1;
             }
+        }
+    }
+
+    /// Writes what labels repeat of the latest ones that begin with the same bytes, length and name, in its place: a
+    /// value mostly differs in some characters, or not at all. Labels with the same distance are compared as one text.
+    fn search_labels(&mut self, table: &mut [u32], from: usize, to: usize) {
+        let (mut at, mut first, mut distance) = (from, from, 0);
+        while at < to {
+            let [_, bytes] = *chunk(self.message, at);
+            let end = at + 2 + usize::from(bytes);
+            if bytes >= 0x80 || end > to {
+                break;
+            }
+            let known = std::mem::replace(&mut table[hash_of_word(word(self.message, at))], number(at)) as usize;
+            let own = Some(at.wrapping_sub(known)).filter(|distance| (1..DISTANCE_END).contains(distance)).unwrap_or(0);
+            if own != distance {
+                self.follow_known(distance, first, at);
+                (first, distance) = (at, own);
+            }
+            at = end;
+        }
+        self.follow_known(distance, first, at);
+        self.search(table, at, to);
+    }
+
+    /// As [`follow`](Self::follow), if there is a distance.
+    fn follow_known(&mut self, distance: usize, from: usize, to: usize) {
+        if distance > 0 {
+            self.follow(distance, from, to);
         }
     }
 
@@ -234,7 +346,7 @@ impl Writer<'_> {
 
     #[inline(always)]
     fn put<const N: usize>(&mut self, bytes: &[u8; N]) {
-        *self.out[self.written..].first_chunk_mut().expect("there is space for the longest body") = *bytes;
+        set(self.out, self.written, *bytes);
         self.written += N;
     }
 }
@@ -251,17 +363,27 @@ fn chunk<const N: usize>(text: &[u8], at: usize) -> &[u8; N] {
     text[at..].first_chunk().expect("there are bytes behind the message")
 }
 
+/// Writes the bytes at `at`. An array, as slices of constant length are copied by calls.
+#[inline(always)]
+fn set<const N: usize>(out: &mut [u8], at: usize, bytes: [u8; N]) {
+    *out[at..].first_chunk_mut().expect("there is space for the longest body") = bytes;
+}
+
 /// The eight bytes at `at`, the first one lowest.
 #[inline(always)]
 fn word(text: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(*chunk(text, at))
 }
 
-/// A bit for each byte that is the same in both, the first one lowest.
+/// A bit for each byte that is the same in both, the first one lowest, for the first `bytes` bytes at least.
 #[inline(always)]
-fn equal_of_window(one: &[u8; WINDOW_BYTES], other: &[u8; WINDOW_BYTES]) -> u64 {
+fn equal_of_window(one: &[u8; WINDOW_BYTES], other: &[u8; WINDOW_BYTES], bytes: usize) -> u64 {
     let flags = |at: usize| u64::from(metric::equal_bytes(chunk(one, at), chunk(other, at))) << at;
-    flags(0) | flags(16) | flags(32) | flags(48)
+    match bytes {
+        0..=16 => flags(0),
+        17..=32 => flags(0) | flags(16),
+        _ => flags(0) | flags(16) | flags(32) | flags(48),
+    }
 }
 
 /// The place in the table of four bytes, by multiplicative hashing (Knuth, The Art of Computer Programming, 6.4).
@@ -269,6 +391,13 @@ fn equal_of_window(one: &[u8; WINDOW_BYTES], other: &[u8; WINDOW_BYTES]) -> u64 
 fn hash(four: u64) -> usize {
     const GOLDEN: u64 = 0x9e37_79b1 << u32::BITS;
     usize::try_from(four.wrapping_mul(GOLDEN) >> (u64::BITS - TABLE_BITS)).unwrap_or(0)
+}
+
+/// As [`hash`], of eight bytes.
+#[inline(always)]
+fn hash_of_word(eight: u64) -> usize {
+    const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+    usize::try_from(eight.wrapping_mul(GOLDEN) >> (u64::BITS - TABLE_BITS)).unwrap_or(0)
 }
 
 /// An offset as the table has it: messages are shorter than 4 GiB, and of a longer one nothing would be found.

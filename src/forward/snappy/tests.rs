@@ -28,7 +28,7 @@ fn sample(value: f64, ms: u32) -> [u8; 18] {
 #[test]
 fn samples_that_differ_in_time_alone_take_six_bytes() {
     let samples: Vec<u8> = (0..100).flat_map(|number| sample(1.1, 0x0101 * number)).collect();
-    let records = [Records { begin: 0, end: samples.len(), bytes: 18 }];
+    let records = [Records { labels: 0, begin: 0, end: samples.len(), bytes: 18 }];
     // The length, the first one, the key and the value of the second, two bytes of each time and sixteen behind them.
     assert_eq!(checked(&samples, &records), 2 + 19 + 3 + 98 * (3 + 3) + 3 + 2);
     // What is said to be records need not be.
@@ -46,11 +46,31 @@ fn labels_are_found_in_the_series_before() {
             message.extend_from_slice(labels(number).as_bytes());
             let begin = message.len();
             message.extend_from_slice(&sample(number.into(), 17 * number));
-            records.push(Records { begin, end: message.len(), bytes: 18 });
+            records.push(Records { labels: begin, begin, end: message.len(), bytes: 18 });
         }
         let bytes = checked(&message, &records);
         assert!(bytes < message.len() / 3, "{bytes} of {}", message.len());
     }
+}
+
+#[test]
+fn labels_are_found_by_the_bytes_that_they_begin_with() {
+    let label = |text: String| [&[0x0a, u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
+    let labels = |number: u32| {
+        let texts =
+            [format!("__name__:memory_{number}_bytes"), format!("instance:10.0.0.{number}:9100"), "job:n".into()];
+        texts.map(label).concat()
+    };
+    let (mut message, mut records) = (Vec::new(), Vec::new());
+    for number in 10..60 {
+        let labels = (message.len(), message.extend_from_slice(&labels(number))).0;
+        let begin = message.len();
+        message.extend_from_slice(&sample(1.0, 17 * number));
+        records.push(Records { labels, begin, end: message.len(), bytes: 18 });
+    }
+    // The two numbers of two characters, at most, and the two bytes of the timestamp: three literals, and four copies.
+    let bytes = checked(&message, &records);
+    assert!(bytes <= 150 + 49 * (3 * 3 + 4 * 3), "{bytes}");
 }
 
 #[test]
@@ -66,7 +86,7 @@ fn no_copy_reaches_back_64_kib() {
         let is_near = between + 32 < DISTANCE_END;
         assert_eq!(checked(&message, &[]) < message.len(), is_near, "{between}");
         // As the first of two runs of records.
-        let run = |begin| Records { begin, end: begin + 32, bytes: 32 };
+        let run = |begin| Records { labels: begin, begin, end: begin + 32, bytes: 32 };
         let bytes = checked(&message, &[run(0), run(message.len() - 32)]);
         assert_eq!(bytes < message.len(), is_near, "{between}");
     }
@@ -87,19 +107,33 @@ fn literals_of_every_length_are_read() {
     }
 }
 
-/// Texts and runs of records, some of which are none.
+/// Texts, labels and runs of records, some of which are none.
 fn any_message() -> impl Strategy<Value = (Vec<u8>, Vec<Records>)> {
     let text = prop::collection::vec(prop::sample::select(b"abcd".to_vec()), 0..80);
-    let record =
-        (prop::sample::select(vec![0.0, 1.0, 1.5, 0.1, -7.3]), 0..5_u32).prop_map(|(value, ms)| sample(value, ms));
+    let label = ("[ab]{0,3}[cd]{0,12}", prop::sample::select(vec!["", "x", "10.0.0.1:9100", "10.0.0.2:9100"]))
+        .prop_map(|(name, value)| {
+            [&[0x0a, u8::try_from(name.len() + value.len()).unwrap()], name.as_bytes(), value.as_bytes()].concat()
+        });
+    let labels = prop::collection::vec(label, 0..6).prop_map(|labels| labels.concat());
+    let value = prop::sample::select(vec![0.0, 1.0, 1.5, 0.1, -7.3, 12_345.67, 12_362.67, f64::NAN, f64::MAX]);
+    let record = (value, prop_oneof![0..5_u32, any::<u32>()]).prop_map(|(value, ms)| sample(value, ms));
     let run = (prop::collection::vec(record, 0..12), prop::sample::select(vec![1_usize, 7, 17, 18, 18, 18, 500]));
-    prop::collection::vec((text, run), 0..20).prop_map(|parts| {
+    let changes = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3);
+    let parts = prop::collection::vec((text, labels, any::<bool>(), run), 0..20);
+    (parts, changes).prop_map(|(parts, changes)| {
         let (mut message, mut records) = (Vec::new(), Vec::new());
-        for (text, (run, bytes)) in parts {
+        for (text, labels, are_known, (run, bytes)) in parts {
             message.extend_from_slice(&text);
+            let at = message.len();
+            message.extend_from_slice(&labels);
             let begin = message.len();
             message.extend_from_slice(run.as_flattened());
-            records.push(Records { begin, end: message.len(), bytes });
+            let labels = if are_known { at } else { begin.saturating_sub(7) };
+            records.push(Records { labels, begin, end: message.len(), bytes });
+        }
+        let bytes = message.len();
+        if bytes > 0 {
+            changes.into_iter().for_each(|(place, byte)| message[place.index(bytes)] = byte);
         }
         (message, records)
     })

@@ -2,6 +2,7 @@
 //! `io.prometheus.write.v2.Request` (2.0). Each function appends one field of the request, in one pass.
 
 use crate::Kind;
+use std::ops::Range;
 
 /// A label: its name and its value.
 pub type Label<'a> = (&'a [u8], &'a [u8]);
@@ -35,6 +36,10 @@ const SAMPLE_VALUE: u8 = key(1, FIXED64);
 const SAMPLE_TIMESTAMP: u8 = key(2, VARINT);
 /// Bytes of a sample without those of its timestamp: two keys and the value.
 const SAMPLE_HEADS_BYTES: usize = 1 + size_of::<u64>() + 1;
+/// Bytes of a timestamp from 1971 to 2109, from 2^35 to 2^42 milliseconds: seven bits each.
+const USUAL_TIMESTAMP_BYTES: usize = 6;
+/// Bytes of a sample with such a timestamp, as a series has it: key, length and content.
+pub const USUAL_SAMPLE_BYTES: usize = 2 + SAMPLE_HEADS_BYTES + USUAL_TIMESTAMP_BYTES;
 
 /// Appends a label as a series of version 1.0 has it. Labels have to be in the order of their names.
 pub fn put_label_v1(to: &mut Vec<u8>, (name, value): Label<'_>) {
@@ -52,32 +57,54 @@ pub fn labels_v1(encoded: &[u8]) -> impl Iterator<Item = Label<'_>> + Clone {
     })
 }
 
-/// Appends a sample as a series of either version has it.
+/// Appends samples as a series of either version has them. `are_usual`: by the function of that name.
 #[inline]
-pub fn put_sample(to: &mut Vec<u8>, (value_bits, timestamp_ms): Sample) {
-    let timestamp = timestamp_ms.cast_unsigned();
-    if timestamp >> (7 * size_of::<u64>()) != 0 {
-        return put_long_sample(to, value_bits, timestamp);
+fn put_samples(to: &mut Vec<u8>, samples: &[Sample], are_usual: bool) {
+    if !are_usual {
+        return samples.iter().for_each(|&sample| put_sample(to, sample));
     }
-    let timestamp_bytes = varint_bytes(timestamp);
-    let timestamp = short_varint(timestamp, timestamp_bytes);
-    // At most 18.
-    let content_bytes = (SAMPLE_HEADS_BYTES + timestamp_bytes).to_le_bytes()[0];
-    let head = u64::from_le_bytes([SAMPLE, content_bytes, SAMPLE_VALUE, 0, 0, 0, 0, 0]);
-    // From the lowest byte on: three of the head and the value, the key of the timestamp and the timestamp.
-    let field = [
-        (head | value_bits << 24).to_le_bytes(),
-        (value_bits >> 40 | u64::from(SAMPLE_TIMESTAMP) << 24 | timestamp << 32).to_le_bytes(),
-        (timestamp >> 32).to_le_bytes(),
-    ];
-    let end = to.len() + 2 + SAMPLE_HEADS_BYTES + timestamp_bytes;
-    // More than is meant: a copy of constant length takes no call.
-    to.extend_from_slice(field.as_flattened());
-    to.truncate(end);
+    let begin = to.len();
+    to.resize(begin + samples.len() * USUAL_SAMPLE_BYTES, 0);
+    let (fields, _) = to[begin..].as_chunks_mut();
+    fields.iter_mut().zip(samples).for_each(|(field, &sample)| *field = usual_sample(sample));
 }
 
-#[cold]
-fn put_long_sample(to: &mut Vec<u8>, value_bits: u64, timestamp: u64) {
+/// True if each of these takes [`USUAL_SAMPLE_BYTES`].
+#[inline]
+fn are_usual(samples: &[Sample]) -> bool {
+    const BITS: usize = 7 * USUAL_TIMESTAMP_BYTES;
+    samples.iter().all(|(_, timestamp_ms)| (1 << (BITS - 7)..1 << BITS).contains(timestamp_ms))
+}
+
+#[inline(always)]
+fn usual_sample((value_bits, timestamp_ms): Sample) -> [u8; USUAL_SAMPLE_BYTES] {
+    const CONTENT_BYTES: u8 = (USUAL_SAMPLE_BYTES - 2).to_le_bytes()[0];
+    let timestamp = usual_varint(timestamp_ms.cast_unsigned());
+    // From the lowest byte on: three of the head and the value, the key of the timestamp and the timestamp.
+    let head = u64::from_le_bytes([SAMPLE, CONTENT_BYTES, SAMPLE_VALUE, 0, 0, 0, 0, 0]);
+    let first = head | value_bits << 24;
+    let second = value_bits >> 40 | u64::from(SAMPLE_TIMESTAMP) << 24 | timestamp << 32;
+    let [.., a, b, _, _] = timestamp.to_le_bytes();
+    let mut field = [0; USUAL_SAMPLE_BYTES];
+    // Copies of arrays: those of slices are calls.
+    *field.first_chunk_mut().expect("it is shorter") = first.to_le_bytes();
+    *field[8..].first_chunk_mut().expect("it is shorter") = second.to_le_bytes();
+    *field.last_chunk_mut().expect("it is shorter") = [a, b];
+    field
+}
+
+/// The varint of a number that has [`USUAL_TIMESTAMP_BYTES`] as one, from the lowest byte on: its bits are moved apart
+/// by halves, and each byte but the last says that another follows.
+#[inline(always)]
+fn usual_varint(number: u64) -> u64 {
+    let halves = (number & 0x0fff_ffff) | (number & 0x00ff_ffff_f000_0000) << 4;
+    let quarters = (halves & 0x0000_3fff_0000_3fff) | (halves & 0x0fff_c000_0fff_c000) << 2;
+    let sevens = (quarters & 0x007f_007f_007f_007f) | (quarters & 0x3f80_3f80_3f80_3f80) << 1;
+    sevens | 0x0000_0080_8080_8080
+}
+
+fn put_sample(to: &mut Vec<u8>, (value_bits, timestamp_ms): Sample) {
+    let timestamp = timestamp_ms.cast_unsigned();
     put_head(to, SAMPLE, SAMPLE_HEADS_BYTES + varint_bytes(timestamp));
     to.push(SAMPLE_VALUE);
     to.extend_from_slice(&value_bits.to_le_bytes());
@@ -85,29 +112,28 @@ fn put_long_sample(to: &mut Vec<u8>, value_bits: u64, timestamp: u64) {
     put_varint(to, timestamp);
 }
 
-/// The varint of a number of 56 bits at most, which has so many bytes, from the lowest byte on: its bits are moved
-/// apart by halves, and each byte but the last says that another follows.
-#[inline]
-fn short_varint(number: u64, bytes: usize) -> u64 {
-    let halves = (number & 0x0fff_ffff) | (number & 0x00ff_ffff_f000_0000) << 4;
-    let quarters = (halves & 0x0000_3fff_0000_3fff) | (halves & 0x0fff_c000_0fff_c000) << 2;
-    let sevens = (quarters & 0x007f_007f_007f_007f) | (quarters & 0x3f80_3f80_3f80_3f80) << 1;
-    sevens | (0x8080_8080_8080_8080 & ((1 << (8 * (bytes - 1))) - 1))
-}
-
-/// Bytes of the first of the samples that [`put_sample`] has appended.
-pub fn sample_bytes(samples: &[u8]) -> usize {
+/// Bytes of a sample as a series has it: key, length and content.
+pub fn sample_bytes((_, timestamp_ms): Sample) -> usize {
     // Its length has one byte.
-    samples.get(1).map_or(0, |&bytes| 2 + usize::from(bytes))
+    2 + SAMPLE_HEADS_BYTES + varint_bytes(timestamp_ms.cast_unsigned())
 }
 
-/// Appends a series to a request of version 1.0: its labels by [`put_label_v1`], its samples by [`put_sample`]. Returns
-/// the offset of these.
-pub fn put_series_v1(to: &mut Vec<u8>, labels: &[u8], samples: &[u8]) -> usize {
-    put_head(to, V1_SERIES, labels.len() + samples.len());
+fn samples_bytes(samples: &[Sample], are_usual: bool) -> usize {
+    match are_usual {
+        true => samples.len() * USUAL_SAMPLE_BYTES,
+        false => samples.iter().map(|&sample| sample_bytes(sample)).sum(),
+    }
+}
+
+/// Appends a series to a request of version 1.0: its labels by [`put_label_v1`], and its samples. Returns the place of
+/// these.
+pub fn put_series_v1(to: &mut Vec<u8>, labels: &[u8], samples: &[Sample]) -> Range<usize> {
+    let are_usual = are_usual(samples);
+    put_head(to, V1_SERIES, labels.len() + samples_bytes(samples, are_usual));
     to.extend_from_slice(labels);
-    to.extend_from_slice(samples);
-    to.len() - samples.len()
+    let begin = to.len();
+    put_samples(to, samples, are_usual);
+    begin..to.len()
 }
 
 /// Appends the type of a family of metrics to a request of version 1.0.
@@ -129,17 +155,19 @@ pub fn put_reference_v2(to: &mut Vec<u8>, reference: u32) {
 }
 
 /// Appends a series to a request of version 2.0. `references`, by [`put_reference_v2`], are the symbols of its labels,
-/// in the order of their names: of a name, of its value, and so on. Its samples are those of [`put_sample`]. Returns
-/// the offset of these.
-pub fn put_series_v2(to: &mut Vec<u8>, references: &[u8], samples: &[u8], kind: Kind) -> usize {
+/// in the order of their names: of a name, of its value, and so on. Returns the place of its samples.
+pub fn put_series_v2(to: &mut Vec<u8>, references: &[u8], samples: &[Sample], kind: Kind) -> Range<usize> {
     // Type 0 is the absence of metadata.
     let metadata = [V2_METADATA, 2, METADATA_TYPE, type_number(kind)];
     let metadata = if kind == Kind::Untyped { &[][..] } else { &metadata };
-    put_head(to, V2_SERIES, text_bytes(references) + samples.len() + metadata.len());
+    let are_usual = are_usual(samples);
+    put_head(to, V2_SERIES, text_bytes(references) + samples_bytes(samples, are_usual) + metadata.len());
     put_text(to, V2_LABEL_REFERENCES, references);
-    to.extend_from_slice(samples);
+    let begin = to.len();
+    put_samples(to, samples, are_usual);
+    let end = to.len();
     to.extend_from_slice(metadata);
-    to.len() - samples.len() - metadata.len()
+    begin..end
 }
 
 /// The number of a type: of both versions' enumerations, which have the same.

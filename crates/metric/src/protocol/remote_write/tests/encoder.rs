@@ -2,8 +2,8 @@
 
 use super::messages::{v1, v2};
 use crate::protocol::remote_write::encode::{
-    Label, labels_v1, put_label_v1, put_metadata_v1, put_reference_v2, put_sample, put_series_v1, put_series_v2,
-    put_symbol_v2, sample_bytes,
+    Label, Sample, USUAL_SAMPLE_BYTES, labels_v1, put_label_v1, put_metadata_v1, put_reference_v2, put_series_v1,
+    put_series_v2, put_symbol_v2, sample_bytes,
 };
 use crate::{Kind, STALE_NAN_BITS};
 use prost::Message as _;
@@ -14,12 +14,6 @@ const SAMPLES: [(u64, i64); 4] =
 fn encoded(labels: &[Label<'_>]) -> Vec<u8> {
     let mut bytes = Vec::new();
     labels.iter().for_each(|&label| put_label_v1(&mut bytes, label));
-    bytes
-}
-
-fn samples(count: usize) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    SAMPLES.iter().take(count).for_each(|&sample| put_sample(&mut bytes, sample));
     bytes
 }
 
@@ -42,8 +36,8 @@ fn an_encoded_request_of_1_0_is_read_by_prost() {
     let long = vec![b'x'; 300];
     let labels = [(&b"__name__"[..], &b"up_total"[..]), (b"long", &long)];
     let mut body = Vec::new();
-    let begin = put_series_v1(&mut body, &encoded(&labels), &samples(SAMPLES.len()));
-    assert_eq!(body[begin..], samples(SAMPLES.len()));
+    let place = put_series_v1(&mut body, &encoded(&labels), &SAMPLES);
+    assert_eq!((place.len(), place.end), (SAMPLES.map(sample_bytes).iter().sum(), body.len()));
     put_metadata_v1(&mut body, b"up_total", Kind::Counter);
     put_series_v1(&mut body, &encoded(&labels[..1]), &[]);
     let request = v1::WriteRequest::decode(&body[..]).unwrap();
@@ -67,10 +61,10 @@ fn an_encoded_request_of_2_0_is_read_by_prost() {
         references.iter().for_each(|&reference| put_reference_v2(&mut bytes, reference));
         bytes
     };
-    let all = samples(SAMPLES.len());
-    let begin = put_series_v2(&mut body, &references(&[1, 2, 300, 70_000]), &all, Kind::Summary);
-    assert_eq!(body[begin..][..all.len()], all);
-    put_series_v2(&mut body, &references(&[1, 2]), &samples(1), Kind::Untyped);
+    let place = put_series_v2(&mut body, &references(&[1, 2, 300, 70_000]), &SAMPLES, Kind::Summary);
+    // Behind the samples is the type.
+    assert_eq!((place.len(), place.end + 4), (SAMPLES.map(sample_bytes).iter().sum(), body.len()));
+    put_series_v2(&mut body, &references(&[1, 2]), &SAMPLES[..1], Kind::Untyped);
     let request = v2::Request::decode(&body[..]).unwrap();
     assert_eq!(request.symbols, [&b""[..], b"__name__", b"up"]);
     let [first, second] = &request.timeseries[..] else { panic!("{request:?}") };
@@ -84,18 +78,19 @@ fn an_encoded_request_of_2_0_is_read_by_prost() {
 #[test]
 fn a_timestamp_of_any_length_is_read_by_prost() {
     let near = |bit: u32| [(1_i64 << bit) - 1, 1 << bit, (1 << bit) + 0x5a];
-    let expected: Vec<i64> = (1..63).flat_map(near).chain([i64::MIN, -1, i64::MAX]).collect();
-    let (mut samples, mut body) = (Vec::new(), Vec::new());
-    expected.iter().for_each(|&timestamp_ms| put_sample(&mut samples, (u64::MAX, timestamp_ms)));
-    put_series_v1(&mut body, &[], &samples);
-    let request = v1::WriteRequest::decode(&body[..]).unwrap();
-    for &timestamp_ms in &expected {
-        let mut one = Vec::new();
-        put_sample(&mut one, (0, timestamp_ms));
-        assert_eq!(sample_bytes(&one), one.len());
+    let all: Vec<Sample> =
+        (1..63).flat_map(near).chain([i64::MIN, -1, i64::MAX]).map(|ms| (ms.cast_unsigned() << 3 ^ 0x55, ms)).collect();
+    let are_usual = |samples: &[Sample]| samples.iter().all(|&sample| sample_bytes(sample) == USUAL_SAMPLE_BYTES);
+    // All together, each alone, and in pairs, of which some have only timestamps of six bytes.
+    for samples in [&all[..]].into_iter().chain(all.chunks(1)).chain(all.windows(2)) {
+        let mut body = Vec::new();
+        let place = put_series_v1(&mut body, &[], samples);
+        assert_eq!(place.len(), samples.iter().map(|&sample| sample_bytes(sample)).sum::<usize>());
+        let request = v1::WriteRequest::decode(&body[..]).unwrap();
+        let read = request.timeseries[0].samples.iter().map(|sample| (sample.value.to_bits(), sample.timestamp));
+        assert!(read.eq(samples.iter().copied()), "{samples:?}");
+        // In as few bytes as it takes.
+        assert_eq!(request.encoded_len(), body.len());
     }
-    let found: Vec<i64> = request.timeseries[0].samples.iter().map(|sample| sample.timestamp).collect();
-    assert_eq!(found, expected);
-    // In as few bytes as it takes.
-    assert_eq!(request.encoded_len(), body.len());
+    assert!(all.windows(2).filter(|pair| are_usual(pair)).count() > 15);
 }

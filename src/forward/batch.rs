@@ -88,7 +88,7 @@ impl Series {
 struct Time {
     timestamp_ms: i64,
     series: u32,
-    /// Its number among those of the series.
+    /// The number of the sample among those of the series.
     sample: u32,
 }
 

@@ -32,7 +32,7 @@ pub struct LineHeads {
     /// The latest head up to the minute, with it, and the minute in epoch milliseconds.
     begin: [u8; MINUTE_END],
     minute_ms: i64,
-    /// What stands behind the minute in the latest timestamp, and that timestamp in epoch milliseconds.
+    /// The rest of the latest timestamp, behind the minute, and that timestamp in epoch milliseconds.
     below_minute: [u8; BELOW_MINUTE_BYTES],
     timestamp_ms: i64,
 }
@@ -205,7 +205,7 @@ mod tests {
     use crate::timestamp;
     use proptest::prelude::*;
 
-    /// What stands behind a number, mostly.
+    /// Text that stands behind a number, mostly.
     const BEHIND: &str = r#","type":"counter","tags":{"#;
 
     fn read(number: &str) -> Option<u64> {

@@ -91,7 +91,7 @@ GROUPS = [
     ("parser and encoder", r"\bmetric::"),
     ("http", r"\bhttp1::|httparse|memchr"),
     ("limiter", r"\brate::|admission::|sip"),
-    ("histograms", r"stats::distribution|histograms"),
+    ("histograms", r"hdrhistogram|histograms"),
     ("log", r"\blog::|ingest::"),
     ("C library", r"^_*(mem|clock_gettime|pthread|malloc|free)|avx"),
 ]

@@ -4,7 +4,147 @@
 //! whatever the histograms hold. The receiver adds them to its own.
 
 use super::counters::labelled;
-use super::distribution::Distribution;
+use crate::limits;
+use hdrhistogram::Histogram;
+use std::borrow::Cow;
+
+/// Values, their exact sum and their distribution to two significant digits: what is read from it is within 1 %.
+///
+/// Equal values in a row, such as the sizes of the batches of one agent, are counted as one entry, which enters the
+/// histogram when another value comes.
+#[derive(Debug, Clone)]
+pub struct Distribution {
+    values: Histogram<u64>,
+    sum: u64,
+    /// The latest value, and how many times it is not in `values` yet.
+    run: (u64, u64),
+}
+
+impl Distribution {
+    /// Creates an empty distribution for values up to `largest`; greater ones count as `largest`, but with their own
+    /// value in the sum.
+    #[must_use]
+    fn up_to(largest: u64) -> Self {
+        let values =
+            Histogram::new_with_bounds(1, largest, 2).expect("the bounds are constants that hdrhistogram takes");
+        Self { values, sum: 0, run: (0, 0) }
+    }
+
+    /// Creates a distribution of times in nanoseconds.
+    #[must_use]
+    pub fn of_times() -> Self {
+        Self::up_to(limits::LATENCY_NS_MAX)
+    }
+
+    /// Creates a distribution of sizes: bytes, metrics.
+    #[must_use]
+    pub fn of_sizes() -> Self {
+        Self::up_to(limits::SIZE_MEASURED_MAX)
+    }
+
+    /// Records `value`, `count` times.
+    #[inline]
+    pub fn record(&mut self, value: u64, count: u64) {
+        self.sum = self.sum.wrapping_add(value.wrapping_mul(count));
+        if value != self.run.0 {
+            self.end_run();
+            self.run.0 = value;
+        }
+        self.run.1 += count;
+    }
+
+    /// Enters the latest values into the histogram.
+    fn end_run(&mut self) {
+        let (value, count) = std::mem::take(&mut self.run);
+        if count > 0 {
+            self.values.saturating_record_n(value, count);
+        }
+    }
+
+    /// The histogram of all values.
+    fn whole(&self) -> Cow<'_, Histogram<u64>> {
+        if self.run.1 == 0 {
+            return Cow::Borrowed(&self.values);
+        }
+        let mut whole = self.clone();
+        whole.end_run();
+        Cow::Owned(whole.values)
+    }
+
+    /// Records `count` values near `value`, whose exact sum is added with [`add_sum`](Self::add_sum).
+    pub fn record_near(&mut self, value: u64, count: u64) {
+        self.values.saturating_record_n(value, count);
+    }
+
+    /// See [`record_near`](Self::record_near).
+    pub fn add_sum(&mut self, sum: u64) {
+        self.sum = self.sum.wrapping_add(sum);
+    }
+
+    /// Adds another distribution of the same kind.
+    pub fn add(&mut self, other: &Self) {
+        if other.count() > 0 {
+            self.values.add(&other.values).expect("distributions of one kind have the same bounds");
+            let (value, count) = other.run;
+            if count > 0 {
+                self.record_near(value, count);
+            }
+            self.sum = self.sum.wrapping_add(other.sum);
+        }
+    }
+
+    /// Clears the distribution; clearing an empty one costs nothing.
+    pub fn reset(&mut self) {
+        if self.count() > 0 {
+            self.values.reset();
+            (self.sum, self.run) = (0, (0, 0));
+        }
+    }
+
+    /// Number of values.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.values.len() + self.run.1
+    }
+
+    /// Exact sum of the values.
+    #[must_use]
+    pub const fn sum(&self) -> u64 {
+        self.sum
+    }
+
+    /// Greatest value, within 1 %; 0 if empty.
+    #[must_use]
+    pub fn max(&self) -> u64 {
+        if self.count() == 0 { 0 } else { self.whole().max() }
+    }
+
+    /// The value that the fraction `quantile` of the values does not exceed; 0 if empty.
+    #[must_use]
+    pub fn quantile(&self, quantile: f64) -> u64 {
+        self.whole().value_at_quantile(quantile)
+    }
+
+    /// The number of values up to each of `bounds`, which ascend.
+    #[must_use]
+    pub fn cumulative(&self, bounds: &[u64]) -> Vec<u64> {
+        let mut counts = vec![0; bounds.len()];
+        let values = self.whole();
+        for step in values.iter_recorded() {
+            let value = values.lowest_equivalent(step.value_iterated_to());
+            let bound = bounds.partition_point(|&bound| bound < value);
+            if let Some(count) = counts.get_mut(bound) {
+                *count += step.count_since_last_iteration();
+            }
+        }
+        let mut sum = 0;
+        for count in &mut counts {
+            sum += *count;
+            *count = sum;
+        }
+        counts
+    }
+}
 
 labelled! {
     /// A part of the time of a batch. The last four follow each other and add up to the whole.
@@ -169,6 +309,22 @@ mod tests {
             prop_assert_eq!(names.contains(&Stage::Write), written);
             prop_assert_eq!(names.contains(&Stage::Sync), durable);
         }
+
+        #[test]
+        fn cumulative_counts_end_with_all_and_are_within_the_resolution(
+            values in prop::collection::vec(0..10_000_000_u64, 1..200),
+        ) {
+            let mut distribution = Distribution::of_times();
+            values.iter().for_each(|&value| distribution.record(value, 1));
+            let bounds = [0, 10, 1_000, 50_000, 1_000_000, limits::LATENCY_NS_MAX];
+            let counts = distribution.cumulative(&bounds);
+            for (&bound, &count) in bounds.iter().zip(&counts) {
+                let at_most = |bound: u64| values.iter().filter(|&&value| value <= bound).count() as u64;
+                prop_assert!(at_most(bound) <= count && count <= at_most(bound + bound / 100 + 1), "{} {}", bound, count);
+            }
+            prop_assert_eq!(counts.last().copied(), Some(distribution.count()));
+            prop_assert_eq!(distribution.sum(), values.iter().sum::<u64>());
+        }
     }
 
     #[test]
@@ -184,5 +340,30 @@ mod tests {
         assert_eq!(total.stage_ns[Stage::Decide as usize].sum(), 10);
         assert_eq!(total.stage_ns[Stage::Write as usize].count(), 0);
         assert_eq!((core.batch_ns.count(), core.batch_ns.max(), core.batch_ns.sum()), (0, 0, 0));
+    }
+
+    #[test]
+    fn equal_values_in_a_row_count_as_often_as_they_came() {
+        let mut distribution = Distribution::of_sizes();
+        for value in [0, 0, 3, 3, 3, 900, 3] {
+            distribution.record(value, 2);
+        }
+        let mut total = Distribution::of_sizes();
+        total.add(&distribution);
+        for distribution in [&distribution, &total] {
+            assert_eq!((distribution.count(), distribution.sum(), distribution.max()), (14, 1_824, 903));
+            assert_eq!(distribution.quantile(0.5), 3);
+            assert_eq!(distribution.cumulative(&[0, 2, 3, 899, 1_000]), [4, 4, 12, 12, 14]);
+        }
+        distribution.reset();
+        assert_eq!((distribution.count(), distribution.cumulative(&[u64::MAX])), (0, vec![0]));
+    }
+
+    #[test]
+    fn what_is_longer_than_measured_counts_as_the_longest() {
+        let mut distribution = Distribution::of_times();
+        distribution.record(u64::MAX, 1);
+        assert_eq!((distribution.count(), distribution.sum()), (1, u64::MAX));
+        assert!(distribution.max() >= limits::LATENCY_NS_MAX);
     }
 }

@@ -2,16 +2,15 @@
 //! [`Report`] on request: the counters as a copy, the histograms by a swap. The observer's thread requests, merges, and
 //! makes the documents; no lock is taken and no core waits.
 //!
-//! The map: `counters` and `histograms` (what a core owns), `distribution` (one histogram), `observer` (the thread),
-//! `collector` (requests and merges), `registry` (the table: each statistic's place, family and source), `document`
-//! (`/stats`), `families` and `exposition` (`/metrics`), `clients` (`/stats/clients`), `format` (which form is
-//! requested), `line` (the line in the log), `points` (what the live page is sent), `refusals` (the last of them),
-//! `process` and `threads` (what the kernel says).
+//! The map: `counters` and `histograms` (what a core owns), `observer` (the thread), `collector` (requests and merges),
+//! `registry` (the table: each statistic's place, family and source), `document` (`/stats`), `families` and
+//! `exposition` (`/metrics`), `clients` (`/stats/clients`), `format` (which form is requested), `line` (the line in the
+//! log), `points` (what the live page is sent), `refusals` (the last of them), `process` and `threads` (what the kernel
+//! says).
 
 pub(crate) mod clients;
 mod collector;
 mod counters;
-mod distribution;
 mod document;
 mod export;
 mod exposition;
@@ -31,12 +30,11 @@ mod threads;
 
 pub(crate) use counters::labelled;
 pub use counters::{Closed, Counters, Protocol, Rejection, Shed, Untraced};
-pub use distribution::Distribution;
 pub use export::{ExportStatus, Figures};
 pub use exposition::{Family, Kind, Number, Sample, Value};
 pub use format::Format;
 pub use forwards::{ForwardStatus, RefusedBy};
-pub use histograms::{Histograms, Stage, Stamps};
+pub use histograms::{Distribution, Histograms, Stage, Stamps};
 pub use observer::{Document, DocumentRequest, Facts, FiguresOut, Observer, ObserverSetup, unready};
 pub use points::{PointSpan, Update};
 pub use queries::{Outcome, QueryStatus};

@@ -10,9 +10,9 @@ use crate::{
     stats::{
         Closed, Outcome, RefusedBy, Rejection, Report, Shed, Stage, StreamEnd, Untraced,
         collector::Measures,
-        distribution::Distribution,
         document,
         exposition::{Kind, in_units},
+        histograms::Distribution,
         observer::Snapshot,
     },
 };

@@ -168,6 +168,11 @@ class Proxy:
         self.process.send_signal(number)
         self.process.wait(timeout=30)
 
+    def times_down(self):
+        """How often it took a node for dead: also one that did not respond to its checks in time."""
+        with open(os.path.join(self.directory, "haproxy.log"), encoding="utf-8", errors="replace") as log:
+            return sum(" is DOWN, " in line for line in log)
+
 
 class Limits:
     """The stamps of each client in all nodes' logs, and its seconds with more than RATE batches in them: by what was
@@ -380,7 +385,10 @@ def run(name, arguments, place, stores, chance):
     formats = sorted({text for node in cluster.nodes for text in node.said(r"forward (\S+ .*remote write.*)")})
     if formats:
         row += "\n  " + "\n  ".join(formats)
-    if limits.unmoved or limits.unpromised or (limits.moved and name in (UP, EXACT)):
+    down = cluster.proxy.times_down()
+    if name == UP and down:
+        row += f"\n  HAProxy took a node for dead {down} times, as the machine is busy: it moved clients then"
+    if limits.unmoved or limits.unpromised or (limits.moved and (name == EXACT or (name == UP and not down))):
         faults.append(f"{LIMITS_HEAD}\n{limits.row(name)}")
     if name == UP and (used < len(cluster.nodes) or not statuses[429]):
         faults.append(row)

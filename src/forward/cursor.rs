@@ -6,7 +6,10 @@ use host::{
     fs::{self, OpenOptions},
     os::unix::fs::OpenOptionsExt,
 };
-use log::{LogPosition, os::dirent::sync_directory};
+use log::{
+    LogPosition,
+    os::dirent::{create_draft, sync_directory},
+};
 use std::{
     io::{self, Read, Write},
     path::Path,
@@ -67,7 +70,7 @@ pub fn read(directory: &Path, forward: &str) -> io::Result<Option<Cursor>> {
 pub fn write(directory: &Path, forward: &str, cursor: Cursor) -> io::Result<()> {
     let name = file_name(forward);
     let draft = directory.join(format!("{name}.tmp"));
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(FILE_MODE).open(&draft)?;
+    let mut file = create_draft(&draft, FILE_MODE)?;
     file.write_all(to_text(cursor).as_bytes())?;
     file.sync_all()?;
     fs::rename(&draft, directory.join(name))?;
@@ -97,6 +100,20 @@ mod tests {
             }
         }
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_cursor_is_written_whatever_its_draft_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let [draft, other] = ["forward-a.state.tmp", "other"].map(|name| directory.path().join(name));
+        std::fs::write(&other, "of another").unwrap();
+        std::os::unix::fs::symlink(&other, &draft).unwrap();
+        let cursor = |lines| Cursor { position: LogPosition::FIRST, lines: Some(lines) };
+        write(directory.path(), "a", cursor(1)).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&draft).status().unwrap().success());
+        write(directory.path(), "a", cursor(2)).unwrap();
+        assert_eq!(read(directory.path(), "a").unwrap(), Some(cursor(2)));
+        assert_eq!(std::fs::read_to_string(&other).unwrap(), "of another");
     }
 
     #[test]

@@ -34,11 +34,11 @@ use super::{
 };
 use crate::{
     limits::{STATE_LOOK_INTERVAL, STATE_REPAIR_RETRY},
-    os::dirent::sync_directory,
+    os::dirent::{create_draft, sync_directory},
 };
 use host::{
-    fs::{self, File, Metadata, OpenOptions},
-    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
+    fs::{self, File, Metadata},
+    os::unix::fs::{FileExt, MetadataExt},
     time::boottime_ns as uptime_ns,
 };
 use std::{
@@ -297,11 +297,7 @@ impl StateFile {
     /// Puts a new file in place of the lost one.
     fn replace(&self, held: &mut Contents) -> io::Result<()> {
         let draft = self.directory.join(format!("{STATE_NAME}.tmp"));
-        match fs::remove_file(&draft) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(FILE_MODE).open(&draft)?;
+        let file = create_draft(&draft, FILE_MODE)?;
         rewrite(&file, &held.text)?;
         file.sync_all()?;
         fs::rename(&draft, self.directory.join(STATE_NAME))?;

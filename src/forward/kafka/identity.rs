@@ -5,7 +5,7 @@
 //! log only. A second server on a copy of the directory has the same name, and is fenced by Kafka.
 
 use crate::forward::cursor::identity_file_name as file_name;
-use log::os::dirent::sync_directory;
+use log::os::dirent::{create_draft, sync_directory};
 use std::{
     fs::{self, OpenOptions},
     hash::{BuildHasher, RandomState},
@@ -49,7 +49,7 @@ fn make(directory: &Path, name: &str) -> io::Result<String> {
     // Its keys are random.
     let digits = format!("{:016x}", RandomState::new().hash_one(std::process::id()));
     let draft = directory.join(format!("{name}.tmp"));
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(FILE_MODE).open(&draft)?;
+    let mut file = create_draft(&draft, FILE_MODE)?;
     writeln!(file, "{digits}")?;
     file.sync_all()?;
     fs::rename(&draft, directory.join(name))?;

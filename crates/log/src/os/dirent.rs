@@ -1,7 +1,9 @@
-//! Directory entries: renaming a file to a name that is free, and syncing a directory's entries to stable storage.
+//! Directory entries: making a file under a name of its own, renaming it to a name that is free, and syncing a
+//! directory's entries to stable storage.
 //!
-//! Promises that a rename never replaces another file, on every file system, and that a file system which cannot sync a
-//! directory is used with a warning instead of being refused.
+//! Promises that a rename never replaces another file, on every file system, that nothing which stands in place of a
+//! draft is followed or waited for, and that a file system which cannot sync a directory is used with a warning instead
+//! of being refused.
 
 use host::{
     fs::{self, File, OpenOptions, rename_noreplace},
@@ -15,6 +17,19 @@ use std::{
 
 /// Number of syncs of a directory that the file system refused as "not supported". One process serves one directory.
 static SYNCS_UNSUPPORTED: AtomicU64 = AtomicU64::new(0);
+
+/// Creates an empty file at `path`, to be renamed once it is whole. What an interrupted attempt has left there is
+/// removed and never opened: a link would lead to another file, and a pipe would block whoever opens it to write.
+///
+/// # Errors
+/// The name is that of a directory, or the error of the system call.
+pub fn create_draft(path: &Path, mode: u32) -> io::Result<File> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(path)
+}
 
 /// Renames `from` to `to`, which must not exist in any form: neither as a file nor as a directory, nor as a dangling
 /// link.
@@ -81,6 +96,31 @@ mod tests {
 
     type Rename = fn(&Path, &Path) -> io::Result<()>;
     const WAYS: [Rename; 3] = [rename_new, rename_noreplace, rename_reserved];
+
+    #[test]
+    fn a_draft_is_a_file_of_its_own() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let [draft, other] = ["draft", "other"].map(|name| directory.path().join(name));
+        fs::write(&other, "of another").unwrap();
+        let pipe = |path: &Path| assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+        let in_its_place: [&dyn Fn(&Path); 5] = [
+            &|_| {},
+            &|path| fs::write(path, "left behind").unwrap(),
+            &|path| symlink(&other, path).unwrap(),
+            &|path| symlink("nowhere", path).unwrap(),
+            &pipe,
+        ];
+        for make in in_its_place {
+            make(&draft);
+            let file = create_draft(&draft, 0o600).unwrap();
+            assert!(fs::symlink_metadata(&draft).unwrap().is_file() && file.metadata().unwrap().len() == 0);
+            fs::remove_file(&draft).unwrap();
+        }
+        assert_eq!(fs::read_to_string(&other).unwrap(), "of another");
+        assert!(!directory.path().join("nowhere").exists());
+        fs::create_dir(&draft).unwrap();
+        assert!(create_draft(&draft, 0o600).is_err());
+    }
 
     #[test]
     fn a_free_name_is_taken() {

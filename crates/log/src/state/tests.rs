@@ -1,5 +1,6 @@
 use super::*;
 use proptest::prelude::*;
+use std::fs::OpenOptions;
 use tempfile::TempDir;
 
 fn state() -> State {

@@ -88,15 +88,9 @@ impl Reading {
 
     /// Opens the log at `start`, or at the oldest line if it does not hold that. `None`: it cannot be read now.
     pub fn open(&mut self, start: Start) -> Option<Follower> {
-        let name = &self.shared.config.name;
         let opened = match Follower::open(&self.directory, Arc::clone(&self.log), start) {
             Err(error @ (FollowError::Gone { .. } | FollowError::InsideLine)) => {
-                let status = &self.shared.status;
-                ForwardStatus::count(&status.gaps, 1);
-                status.note_error(&error.to_string());
-                tracing::warn!(
-                    "forward {name}: {error}; it continues at the oldest line, and what is between is not sent"
-                );
+                self.note_gap(&error);
                 Follower::open(&self.directory, Arc::clone(&self.log), Start::Oldest)
             }
             opened => opened,
@@ -161,6 +155,17 @@ impl Reading {
         let sealed = catalog.segments.iter().filter(|segment| is_behind(segment.name));
         let sealed: u64 = sealed.map(|segment| segment.plain.or(segment.compressed).unwrap_or(0)).sum();
         Ok((sealed + active).saturating_sub(position.byte))
+    }
+
+    /// Notes that the log does not hold the position any more.
+    pub fn note_gap(&self, error: &FollowError) {
+        let Shared { config, status, .. } = &*self.shared;
+        ForwardStatus::count(&status.gaps, 1);
+        status.note_error(&error.to_string());
+        tracing::warn!(
+            "forward {}: {error}; it continues at the oldest line, and what is between is not sent",
+            config.name
+        );
     }
 
     /// Notes that the log or the cursor cannot be read.

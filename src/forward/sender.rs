@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{limits, stats::ForwardStatus};
 use host::channel::{Receiver, RecvTimeoutError, Sender};
-use log::{Follower, LineBuffer, LogPosition};
+use log::{FollowError, Follower, LineBuffer, LogPosition};
 use metric::Lines;
 use std::{collections::VecDeque, sync::Arc};
 
@@ -102,6 +102,13 @@ impl Job {
                     return self.reading.wait(age);
                 }
                 self.reading.count_behind(read);
+                Ok(())
+            }
+            Err(error @ FollowError::Gone { oldest }) => {
+                self.deliver_all()?;
+                self.reading.note_gap(&error);
+                reader.skip_to(oldest);
+                (self.taken, self.reading.delivered) = (Some(oldest), Some(oldest));
                 Ok(())
             }
             Err(error) => {

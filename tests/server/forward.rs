@@ -5,6 +5,7 @@ use crate::{
     BINARY,
     http::{get, post},
     log,
+    process::Signal,
     receiver::{Act, Knows, Receiver, TAKE, tls_file},
     server::{Driver, Server, Setup, program, until},
     with_driver,
@@ -300,6 +301,54 @@ fn a_forward_continues_where_it_was_after_restarts() {
     assert_eq!(received, expected);
     server.stop();
     assert_eq!(log::lines(directory.path()).len() % 10, 0);
+}
+
+/// Moves and cuts the log as others do, between batches whose lines all have one length: where the first ended, a line
+/// of the others begins.
+#[test]
+fn a_log_that_others_move_or_cut_is_delivered_whole() {
+    // Returns the names of what it stores.
+    type Change = fn(&Server, &Path) -> Vec<String>;
+    let delivers = |change: Change, is_moved: bool, gaps: u64| {
+        let receiver = Receiver::start(Knows::Both, &[]);
+        let mut server = setup(&receiver).start();
+        state_file(&server.directory);
+        let mut names = store(&server, "a", 10);
+        wait_for(&receiver, &names);
+        names.extend(change(&server, &server.directory.join("metrics.jsonl")));
+        if is_moved {
+            server.signal(Signal::HangUp);
+            until("the log is rotated", || (server.stat("/log/rotations") == 1).then_some(()));
+        }
+        names.extend(store(&server, "b", 10));
+        names.extend(store(&server, "c", 10));
+        wait_for(&receiver, &names);
+        assert_eq!(receiver.names(), names, "each once, and in the order of the log");
+        assert_eq!(server.stat("/forwards/0/gaps"), gaps);
+        server.stop();
+    };
+    let moves: [Change; 3] = [
+        |_, log| {
+            fs::rename(log, log.with_extension("1")).unwrap();
+            Vec::new()
+        },
+        |_, log| {
+            fs::rename(log, log.with_extension("1")).unwrap();
+            fs::write(log, "").unwrap();
+            Vec::new()
+        },
+        // Batches that come before the signal are still in the file that was moved.
+        |server, log| {
+            fs::rename(log, log.with_extension("1")).unwrap();
+            store(server, "m", 10)
+        },
+    ];
+    moves.into_iter().for_each(|change| delivers(change, true, 0));
+    let cut: Change = |_, log| {
+        fs::File::options().write(true).open(log).unwrap().set_len(0).unwrap();
+        Vec::new()
+    };
+    delivers(cut, false, 1);
 }
 
 /// Spoils the cursor's file between two runs, and repairs it once there was the warning: each line is delivered.

@@ -91,12 +91,18 @@ pub struct Follower {
     position: LogPosition,
     /// The segment of the position, once it was opened.
     source: Option<Source>,
+    /// The file that was the active segment when it was read last, if that is another one now.
+    left: Option<Arc<File>>,
+    /// [`LogStatus`]'s number of breaks when the position was taken.
+    breaks: u64,
 }
 
 /// An open segment.
 enum Source {
     /// The active one, by its number.
     Active(u16, Arc<File>),
+    /// One that was the active one until it was moved away, and the bytes of it.
+    Left(Arc<File>, u64),
     /// A sealed one with a plain file, and the bytes of that.
     Plain(SegmentName, File, u64),
     /// A sealed one that is compressed.
@@ -116,6 +122,7 @@ struct View {
     sealed: Vec<Segment>,
     retired: Option<SegmentName>,
     active: (Published, Arc<File>),
+    breaks: u64,
 }
 
 impl fmt::Debug for Follower {
@@ -131,8 +138,9 @@ impl Follower {
     /// See [`FollowError`].
     pub fn open(directory: &Path, log: Arc<LogStatus>, start: Start) -> Result<Self, FollowError> {
         let position = LogPosition { segment: SegmentId::After(None), byte: 0 };
-        let mut follower = Self { directory: directory.to_owned(), log, position, source: None };
+        let mut follower = Self { directory: directory.to_owned(), log, position, source: None, left: None, breaks: 0 };
         let view = follower.view()?;
+        follower.breaks = view.breaks;
         match start {
             Start::Oldest => follower.position = view.oldest(),
             Start::End => follower.position = view.end()?,
@@ -161,7 +169,7 @@ impl Follower {
         let metadata = active.metadata()?;
         let (bytes, _) = whole_bytes(&active, metadata.len(), state.as_ref(), &Boot::now())?;
         let log = LogStatus::new(Vec::new(), Arc::default())?;
-        log.begin(Some(Arc::new(active)), metadata.ino(), bytes);
+        log.begin(Some(Arc::new(active)), metadata.ino(), bytes, false);
         Self::open(directory, Arc::new(log), start)
     }
 
@@ -169,6 +177,12 @@ impl Follower {
     #[must_use]
     pub fn position(&self) -> LogPosition {
         self.position
+    }
+
+    /// Continues at `position`: where lines are [`Gone`](FollowError::Gone), at the oldest that are kept.
+    pub fn skip_to(&mut self, position: LogPosition) {
+        self.position = position;
+        self.source = None;
     }
 
     /// True if the position is in the active segment, as far as this reader has seen.
@@ -206,12 +220,21 @@ impl Follower {
                 Some(Source::Active(number, file)) => {
                     let published = self.log.published();
                     if published.segment != *number {
+                        self.left = Some(Arc::clone(file));
                         self.source = None;
                         continue;
                     }
                     // It was cut by hand if it is shorter than what was published.
                     let end = file.metadata()?.len().min(published.bytes);
                     (read_lines(file, byte, end, lines, bytes_max)?, None)
+                }
+                Some(Source::Left(file, end)) => {
+                    let read = read_lines(file, byte, *end, lines, bytes_max)?;
+                    if read == 0 {
+                        self.skip_to(LogPosition { byte: 0, ..self.position });
+                        continue;
+                    }
+                    (read, None)
                 }
                 Some(Source::Plain(name, file, end)) => (read_lines(file, byte, *end, lines, bytes_max)?, Some(*name)),
                 Some(Source::Compressed(name, frames)) => (frames.read(byte, lines, bytes_max)?, Some(*name)),
@@ -242,7 +265,7 @@ impl Follower {
 
     /// `None`: a rotation came between.
     fn try_view(&self) -> Result<Option<View>, FollowError> {
-        let Some((published, file)) = self.log.active() else {
+        let Some((published, file, breaks)) = self.log.active_and_breaks() else {
             return Err(io::Error::other("the log is not a file").into());
         };
         let mut sealed = Catalog::list(&self.directory)?.segments;
@@ -264,7 +287,7 @@ impl Follower {
             }
         }
         let is_current = self.log.published().segment == published.segment;
-        Ok(is_current.then_some(View { sealed, retired, active: (published, file) }))
+        Ok(is_current.then_some(View { sealed, retired, active: (published, file), breaks }))
     }
 
     /// True if the newest segment is compressed and has as many bytes as the active file, which has no name any more:
@@ -274,6 +297,18 @@ impl Follower {
         // What was compressed just now has a whole sidecar.
         let sidecar = Sidecar::read_usable(&self.directory, segment.name)?;
         Ok(sidecar.is_some_and(|sidecar| sidecar.bytes == bytes))
+    }
+
+    /// True if `left`, which was the active segment, is not the segment of the position any more: that is `segment`, or
+    /// the active one.
+    fn is_elsewhere(&self, left: &File, segment: Option<&Segment>, view: &View) -> io::Result<bool> {
+        let found = match segment {
+            None => Some(view.active.1.metadata()?.ino()),
+            // Compressed, it has no inode to compare.
+            Some(segment) => inode_at(&self.directory.join(segment.name.file(SegmentFile::Plain)))?,
+        };
+        let left = left.metadata()?.ino();
+        Ok(found.is_some_and(|found| found != left))
     }
 
     /// Opens the segment of the position, and checks that the position is in it.
@@ -291,14 +326,25 @@ impl Follower {
             }
         };
         let byte = self.position.byte;
-        let source = match segment {
-            None => {
+        let is_broken = std::mem::replace(&mut self.breaks, view.breaks) != view.breaks && byte > 0;
+        let left = self.left.take().filter(|_| is_broken);
+        let source = match (segment, left) {
+            // The bytes before the position are in a file that was moved away.
+            (_, Some(left)) if self.is_elsewhere(&left, segment, view)? => {
+                let end = left.metadata()?.len();
+                Source::Left(left, end)
+            }
+            // They were cut off.
+            (None, _) if is_broken => {
+                return Err(FollowError::Gone { oldest: LogPosition { byte: 0, ..self.position } });
+            }
+            (None, _) => {
                 let (published, file) = &view.active;
                 check_line_start(file, byte, published.bytes).map_err(|error| error.unwrap_or_else(gone))?;
                 self.position.segment = SegmentId::After(view.newest());
                 Source::Active(published.segment, Arc::clone(file))
             }
-            Some(segment) => {
+            (Some(segment), _) => {
                 self.position.segment = SegmentId::Sealed(segment.name);
                 let mut source = Source::open(&self.directory, segment.name)?.ok_or_else(gone)?;
                 source.check(byte).map_err(|error| error.unwrap_or_else(gone))?;
@@ -360,7 +406,7 @@ impl Source {
     /// Checks that `byte` is the beginning of a line, or the end. `Err(None)`: it is behind the end.
     fn check(&mut self, byte: u64) -> Result<(), Option<FollowError>> {
         match self {
-            Self::Active(..) => Ok(()),
+            Self::Active(..) | Self::Left(..) => Ok(()),
             Self::Plain(_, file, bytes) => check_line_start(file, byte, *bytes),
             Self::Compressed(_, frames) if byte > frames.sidecar.bytes => Err(None),
             Self::Compressed(..) if byte == 0 => Ok(()),

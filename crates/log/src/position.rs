@@ -14,7 +14,8 @@
 //! What retention deletes is recorded (`metricstream.retired`), so a position in a deleted segment is reported as gone.
 //! Of what is changed by hand nothing is recorded: a log that was moved away (logrotate) takes its positions with it,
 //! and its successor has the same identity. A position is then refused if it is behind the end or inside a line of the
-//! new file, and otherwise is one of that file. Let the server seal and delete segments where positions are used.
+//! new file, and otherwise is one of that file. Let the server seal and delete segments where positions are used. A
+//! reader in the server, such as a forward, notices the change and continues at the beginning of the new file.
 
 use crate::segment::{SegmentFile, SegmentName};
 use std::{fmt, str::FromStr};

@@ -227,8 +227,18 @@ pub struct LogStatus {
     pub(super) times: LogTimes,
     position: HighWatermark,
     /// The file of `position`. Locked to change both, a few times an hour, and by readers to load both.
-    active: Mutex<Option<Arc<File>>>,
+    active: Mutex<Active>,
     troubles: Arc<Troubles>,
+}
+
+/// The active segment's file.
+#[derive(Debug, Default)]
+struct Active {
+    /// `None`: it is not a file.
+    file: Option<Arc<File>>,
+    /// Number of times that lines were taken out of the log without being sealed: the file was cut, or moved away. A
+    /// byte from before means nothing in the file as it is now.
+    breaks: u64,
 }
 
 impl LogStatus {
@@ -243,7 +253,7 @@ impl LogStatus {
             counters: Counters::default(),
             times: LogTimes::default(),
             position: HighWatermark::new(),
-            active: Mutex::new(None),
+            active: Mutex::default(),
             troubles,
         })
     }
@@ -287,16 +297,22 @@ impl LogStatus {
     #[inline]
     #[must_use]
     pub fn active(&self) -> Option<(Published, Arc<File>)> {
+        self.active_and_breaks().map(|(published, file, _)| (published, file))
+    }
+
+    /// The same, with the number of times that lines were taken out of the log.
+    pub(super) fn active_and_breaks(&self) -> Option<(Published, Arc<File>, u64)> {
         let active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
-        active.as_ref().map(|file| (self.position.load(), Arc::clone(file)))
+        active.file.as_ref().map(|file| (self.position.load(), Arc::clone(file), active.breaks))
     }
 
     /// Begins another active segment, or invalidates what readers know of it: `file`, with this inode, which has
-    /// `bytes` bytes. For the writer alone.
+    /// `bytes` bytes. `is_break`: lines of the one before are neither in it nor sealed. For the writer alone.
     #[inline]
-    pub(super) fn begin(&self, file: Option<Arc<File>>, inode: u64, bytes: u64) {
+    pub(super) fn begin(&self, file: Option<Arc<File>>, inode: u64, bytes: u64, is_break: bool) {
         let mut active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
-        *active = file;
+        active.file = file;
+        active.breaks += u64::from(is_break);
         self.position.begin(inode, bytes);
     }
 

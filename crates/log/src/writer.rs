@@ -59,7 +59,7 @@ impl<F: LogFile> Writer<F> {
     ) -> io::Result<Self> {
         assert_eq!((rings.len(), extents.len()), (status.reactor_bells.len(), rings.len()));
         let committed_bytes = file.size_bytes()?;
-        status.begin(file.reader(), file.inode()?, committed_bytes);
+        status.begin(file.reader(), file.inode()?, committed_bytes, false);
         let started = Instant::now();
         let rotate_at = settings.rotate_age.map(|age| started + age.saturating_sub(file.age()));
         Ok(Self {
@@ -158,14 +158,15 @@ impl<F: LogFile> Writer<F> {
     /// is continued, and the rotation is retried later.
     fn rotate(&mut self) -> Result<(), LogError> {
         let requested = self.status.take_rotation_request() || self.rotation_owed;
-        let begun_bytes = match self.file.rotate(requested) {
+        let (begun_bytes, had_lines) = match self.file.rotate(requested) {
             Ok(Rotated::Begun(bytes)) => {
                 count(&self.status.counters.rotations, 1);
                 // The file that is left is synced even if no response waits for it.
                 self.status.group_commit_bell.wake();
-                bytes
+                (bytes, true)
             }
-            Ok(Rotated::Unneeded) => 0,
+            // An empty file that had lines was cut.
+            Ok(Rotated::Unneeded) => (0, self.committed_bytes > 0),
             Err(RotateError::Postponed(error)) => {
                 self.postpone_rotation(requested, &error);
                 return Ok(());
@@ -176,8 +177,10 @@ impl<F: LogFile> Writer<F> {
         (self.rotation_owed, self.postponed_until) = (false, None);
         self.rotate_at = self.settings.rotate_age.map(|age| Instant::now() + age);
         self.committed_bytes = begun_bytes;
-        self.predecessor = self.file.predecessor();
-        self.status.begin(self.file.reader(), self.file.inode().map_err(LogError::Rotate)?, begun_bytes);
+        let before = std::mem::replace(&mut self.predecessor, self.file.predecessor());
+        let is_break = had_lines && before == self.predecessor;
+        let inode = self.file.inode().map_err(LogError::Rotate)?;
+        self.status.begin(self.file.reader(), inode, begun_bytes, is_break);
         self.persist(|| self.file.record(begun_bytes))
     }
 
@@ -195,7 +198,7 @@ impl<F: LogFile> Writer<F> {
     /// same; what readers know of the bytes before them may be outdated.
     fn note_outside_change(&mut self, expected_bytes: u64) -> Result<(), LogError> {
         let inode = self.persist(|| self.file.inode())?;
-        self.status.begin(self.file.reader(), inode, self.committed_bytes);
+        self.status.begin(self.file.reader(), inode, self.committed_bytes, self.committed_bytes < expected_bytes);
         count(&self.status.counters.changed_outside, 1);
         let interval = Duration::from_nanos(limits::WARNING_INTERVAL_NS);
         if self.warned_outside.is_none_or(|warned| warned.elapsed() >= interval) {

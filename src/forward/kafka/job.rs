@@ -20,7 +20,7 @@ use crate::{
     stats::{ForwardStatus, RefusedBy},
     trace::{DeliveryOutcome, DeliveryStage, DeliveryTracer},
 };
-use log::{Follower, LineBuffer, LogPosition, Start};
+use log::{FollowError, Follower, LineBuffer, LogPosition, Start};
 use metric::Lines;
 use rdkafka::error::RDKafkaErrorCode;
 use std::{
@@ -139,6 +139,11 @@ impl Job {
         self.read_ns.0 = self.tracer.now_ns();
         let read = match reader.read(lines, limits::KAFKA_TRANSACTION_BYTES) {
             Ok(read) => read,
+            Err(error @ FollowError::Gone { oldest }) => {
+                self.reading.note_gap(&error);
+                reader.skip_to(oldest);
+                return Ok(());
+            }
             Err(error) => {
                 self.reading.note_unreadable(&error);
                 *follower = None;

@@ -163,6 +163,68 @@ fn a_position_outlives_sealing_compression_and_restart() {
     log.stop();
 }
 
+/// A log of one line that was read, and what a reader finds after `change`, a line more than that has, and a third.
+fn read_after(change: impl FnOnce(&mut Running, &Path)) -> (Result<(), LogPosition>, String) {
+    let mut log = Running::start(tempfile::tempdir().unwrap(), None);
+    let mut reader = log.follow(Start::Oldest).unwrap();
+    let mut lines = LineBuffer::default();
+    log.append("1\n");
+    log.until(|log| log.status.published().bytes == 2);
+    assert_eq!(reader.read(&mut lines, MANY).unwrap(), 2);
+    let active = log.directory.path().join(ACTIVE_NAME);
+    change(&mut log, &active);
+    let before = log.status.counts().bytes;
+    // As long as what was read, and longer: its end is the beginning of a line there too.
+    log.append("3\n4\n5\n");
+    log.until(|log| log.status.counts().bytes == before + 6);
+    lines.clear();
+    let mut found = Ok(());
+    loop {
+        match reader.read(&mut lines, MANY) {
+            Ok(0) => break,
+            Ok(_) => {}
+            Err(FollowError::Gone { oldest }) => {
+                found = Err(oldest);
+                reader.skip_to(oldest);
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    log.stop();
+    (found, String::from_utf8(lines.into_bytes()).unwrap())
+}
+
+#[test]
+fn a_reader_finishes_a_log_that_is_moved_away() {
+    let moved = |log: &mut Running, active: &Path, is_replaced: bool| {
+        fs::rename(active, active.with_extension("1")).unwrap();
+        log.append("2\n");
+        log.until(|log| log.status.published().bytes == 4);
+        if is_replaced {
+            fs::write(active, "").unwrap();
+        }
+        log.status.ask_for_rotation();
+        log.until(|log| log.status.counts().rotations == 1);
+    };
+    for is_replaced in [false, true] {
+        let found = read_after(|log, active| moved(log, active, is_replaced));
+        assert_eq!(found, (Ok(()), "2\n3\n4\n5\n".to_owned()));
+    }
+}
+
+#[test]
+fn a_reader_of_a_log_that_is_cut_begins_anew() {
+    let cut = |_: &mut Running, active: &Path| File::options().write(true).open(active).unwrap().set_len(0).unwrap();
+    assert_eq!(read_after(cut), (Err(LogPosition::FIRST), "3\n4\n5\n".to_owned()));
+    // Found by a rotation, which has nothing to seal.
+    let cut_and_rotated = |log: &mut Running, active: &Path| {
+        cut(log, active);
+        log.status.ask_for_rotation();
+        log.until(|log| !log.status.is_rotation_requested());
+    };
+    assert_eq!(read_after(cut_and_rotated), (Err(LogPosition::FIRST), "3\n4\n5\n".to_owned()));
+}
+
 #[test]
 fn a_position_that_is_not_kept_is_gone() {
     let mut log = Running::start(tempfile::tempdir().unwrap(), None);

@@ -27,7 +27,7 @@ use ingest::Batch;
 use known::KnownHeads;
 use log::{AckLevel, Appender};
 use metric::BatchEncoder;
-use rate::{Charge, ClientAddress, ClientKey, ClientKeys, EventKind, EventSender, Limiter};
+use rate::{Charge, ClientAddress, ClientKey, ClientKeys, EventKind, EventSender, Limiter, has_credentials};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -411,10 +411,17 @@ impl Service {
         if !asks_for_key && !names_clients {
             return Ok(AdmittedRequest::Statistics { document, asked_by: None });
         }
-        match self.payer(head) {
-            keyless @ Payer::Keyless(_) if asks_for_key => Err(self.refuse_keyless(keyless)),
-            payer => Ok(AdmittedRequest::Statistics { document, asked_by: names_clients.then(|| payer.client()) }),
+        let payer = self.payer(head);
+        match payer {
+            Payer::Keyless(_) if asks_for_key => return Err(self.refuse_keyless(payer)),
+            // The document reveals whether the key is valid.
+            Payer::Keyless(_) if head.authorization.is_some_and(has_credentials) => {
+                let charge = self.charge(payer, 0)?;
+                self.report_admitted(charge, EventKind::Admitted, 0);
+            }
+            _ => {}
         }
+        Ok(AdmittedRequest::Statistics { document, asked_by: names_clients.then(|| payer.client()) })
     }
 
     /// Admits a query. It does not count against the rate unless its key is wrong: the pool has limits of its own, per

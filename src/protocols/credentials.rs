@@ -77,7 +77,7 @@ pub fn name(head: &Head<'_>, keys: &ClientKeys) -> Option<ClientKey> {
 
 fn split_scheme(value: &[u8]) -> Option<(&[u8], &[u8])> {
     let value = value.trim_ascii();
-    let end = value.iter().position(|&byte| byte == b' ')?;
+    let end = value.iter().position(|&byte| matches!(byte, b' ' | b'\t'))?;
     Some((&value[..end], value[end..].trim_ascii_start()))
 }
 

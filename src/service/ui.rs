@@ -62,25 +62,30 @@ impl Service {
     /// that runs here, nor a client whose request comes through a proxy that does.
     fn admit_profile(&mut self, head: &Head<'_>, caller: Caller) -> Result<AdmittedRequest, HttpError> {
         const REFUSED: HttpError = HttpError::Forbidden("a profile takes a valid API key, or a client on this host");
-        if !self.may_act(head, caller) {
-            return Err(REFUSED);
-        }
+        self.check_actor(head, caller, REFUSED)?;
         Ok(AdmittedRequest::Job(Box::new(Job::Profile(ProfileRequest::of(head)?))))
     }
 
     /// Admits a mark, by who may have a profile made.
     fn admit_mark(&mut self, head: &Head<'_>, caller: Caller) -> Result<AdmittedRequest, HttpError> {
         const REFUSED: HttpError = HttpError::Forbidden("a mark takes a valid API key, or a client on this host");
-        if !self.may_act(head, caller) {
-            return Err(REFUSED);
-        }
+        self.check_actor(head, caller, REFUSED)?;
         Ok(AdmittedRequest::Job(Box::new(Job::Mark(MarkRequest::of(head)?))))
     }
 
-    /// Returns true for a valid key, or a client on this host that speaks for itself.
-    fn may_act(&mut self, head: &Head<'_>, caller: Caller) -> bool {
-        let has_key = self.shared.api_keys.is_some() && matches!(self.payer(head), Payer::Key(_));
-        has_key || (is_local(caller) && is_direct(head))
+    /// Checks that a request has a valid key, or comes from a client on this host that speaks for itself. Another one
+    /// is `refused`, and charged to its address where there are keys, so that none is guessed by it.
+    fn check_actor(&mut self, head: &Head<'_>, caller: Caller, refused: HttpError) -> Result<(), HttpError> {
+        let payer = self.shared.api_keys.is_some().then(|| self.payer(head));
+        match payer {
+            Some(Payer::Key(_)) => Ok(()),
+            _ if is_local(caller) && is_direct(head) => Ok(()),
+            Some(payer) => Err(match self.refuse_keyless(payer) {
+                HttpError::Unauthorized => refused,
+                over_rate => over_rate,
+            }),
+            None => Err(refused),
+        }
     }
 
     /// Passes a job on, unless the server is shutting down.

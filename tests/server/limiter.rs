@@ -377,6 +377,40 @@ fn wrong_keys_count_against_their_address(driver: Driver) {
     assert_eq!(statuses, [401, 401, 401, 401, 429, 429, 429, 200]);
 }
 
+/// Neither where a key is needed by those of other hosts alone, nor where statistics name the client.
+fn keys_cannot_be_tried_where_no_batch_is_posted(driver: Driver) {
+    let keys = keys(["right".to_owned()].into_iter());
+    let server = with_driver(driver).flag("--api-keys", keys.path().display()).flag("--rate-limit", 4).start();
+    // It is one of another host, behind a proxy that nobody trusts.
+    let away = "X-Forwarded-For: 192.0.2.1\r\nContent-Length: 0\r\n";
+    for (method, target, fields, status) in [
+        ("POST", "/debug/profile?seconds=1", away, 403),
+        ("POST", "/ui/marks?name=x", away, 403),
+        ("GET", "/stats/clients", "", 200),
+        ("GET", "/ui/stream", "", 401),
+        ("GET", "/ui/doctor", "", 401),
+        ("GET", "/log", "", 401),
+        ("GET", "/api/v1/validate", "", 401),
+    ] {
+        let request = |key: &str| {
+            format!("{method} {target} HTTP/1.1\r\nHost: h\r\n{}{fields}\r\n", authorization(key)).into_bytes()
+        };
+        let statuses = until("six wrong keys within one second", || {
+            thread::sleep(WINDOW); // the window is emptied by time alone
+            let began = Instant::now();
+            let wrong = |number: usize| server.request(&request(&format!("wrong{number}"))).status;
+            let statuses: Vec<u16> = (0..6).map(wrong).collect();
+            (began.elapsed() < WINDOW).then_some(statuses)
+        });
+        assert_eq!(statuses, [vec![status; 4], vec![429; 2]].concat(), "{target}");
+        // Who brings no key guesses none, and a right one is not delayed.
+        if target == "/stats/clients" {
+            assert_eq!(server.request(&get(target)).status, 200);
+            assert_eq!(server.request(&request("right")).status, 200);
+        }
+    }
+}
+
 on_both_drivers!(
     fifteen_quick_requests,
     fifteen_pipelined_requests,
@@ -394,4 +428,5 @@ on_both_drivers!(
     spelling_makes_no_client,
     names_are_bounded_for_each_address,
     wrong_keys_count_against_their_address,
+    keys_cannot_be_tried_where_no_batch_is_posted,
 );

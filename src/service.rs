@@ -11,7 +11,7 @@ mod ui;
 use crate::{
     config::{Config, StatsAuth},
     listening::Role,
-    protocols::{Companion, Decoders, Dialect, Payload, dialect_of},
+    protocols::{Companion, Decoders, Dialect, Payload, dialect_of, misspelled},
     query_pool::{self, RawQuery},
     stats::{
         Counters, Document, Format, Histograms, Outcome, Protocol, QueryStatus, RefusalRing, RefusedBatch, Rejection,
@@ -630,15 +630,14 @@ fn is_path(path: &str) -> bool {
 }
 
 /// The level in a query string. JSON's has no other parameter, and another is refused because it would silently have no
-/// effect; agents send parameters of their own.
+/// effect; agents send parameters of their own, of which those are refused that are misspelled ones of ours.
 fn ack_of(query: Option<&str>, protocol: Protocol, default: AckLevel) -> Result<AckLevel, HttpError> {
     let mut found = None;
     for (name, value) in parameters(query) {
         if !name.means("ack") {
-            if protocol != Protocol::Json {
-                continue;
-            }
-            return Err(HttpError::UnknownParameter { name: name.into(), known: "ack" });
+            let meant = if protocol == Protocol::Json { Some("ack") } else { misspelled(name) };
+            let Some(known) = meant else { continue };
+            return Err(HttpError::UnknownParameter { name: name.into(), known });
         }
         // No level has a longer name than `memory`.
         let mut buffer = [0; 6];
@@ -680,5 +679,8 @@ mod tests {
         let of_an_agent = |query| ack_of(Some(query), Protocol::Influx, AckLevel::Write);
         assert_eq!(of_an_agent("db=x&ack=fsync&u=y"), Ok(AckLevel::Fsync));
         assert!(of_an_agent("db=x&ack=disk").is_err());
+        for (query, known) in [("db=x&akc=fsync", "ack"), ("precison=s", "precision"), ("ACK=fsync", "ack")] {
+            assert!(of_an_agent(query).unwrap_err().to_string().ends_with(&format!("expected {known}")), "{query}");
+        }
     }
 }

@@ -7,17 +7,19 @@
 //!
 //! The map: `dialect` (the table), `route` (request to payload), `decoders` (payload to decoder), `response` (what was
 //! decoded to response), `companion` (requests that agents make beside sending metrics), `credentials` (where each
-//! protocol puts its key).
+//! protocol puts its key), `misspelled` (parameters that are nearly ours).
 
 mod companion;
 pub mod credentials;
 mod decoders;
 mod dialect;
+mod misspelled;
 mod response;
 mod route;
 
 pub use companion::Companion;
 pub use decoders::{Decoders, Yield};
 pub use dialect::Dialect;
+pub use misspelled::misspelled;
 pub use response::respond;
 pub use route::{Payload, dialect_of, payload_of};

@@ -115,7 +115,9 @@ impl Parameters {
                 "from" => &mut from,
                 "wait" => &mut wait,
                 "max_bytes" => &mut bytes_max,
-                _ => return Err("unknown parameter; expected from, wait or max_bytes".to_owned()),
+                name => {
+                    return Err(format!("{}: unknown parameter; expected from, wait or max_bytes", query::shown(name)));
+                }
             };
             if place.replace(value).is_some() {
                 return Err(format!("{name} is repeated"));
@@ -258,13 +260,14 @@ mod tests {
             ("from=first", "expected begin, end"),
             ("from=20260102T030405.678Z:-1", "expected begin, end"),
             ("from=begin&from=end", "from is repeated"),
-            ("from!=begin", "unknown parameter"),
+            ("from!=begin", "from!: unknown parameter; expected from, wait or max_bytes"),
             ("wait=61s", "from 0s to 60s"),
             ("wait=30", "from 0s to 60s"),
             ("max_bytes=0", "from 1 to 8388608"),
             ("max_bytes=8388609", "from 1 to 8388608"),
             ("max_bytes=+1", "from 1 to 8388608"),
-            ("name=cpu", "unknown parameter"),
+            ("name=cpu", "name: unknown parameter"),
+            ("fro%1b%6d=end", "fro\\u{1b}m: unknown parameter"),
             ("from=%zz", "two hexadecimal digits"),
         ] {
             let error = Parameters::parse(text, 0).unwrap_err();

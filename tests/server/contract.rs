@@ -231,6 +231,34 @@ fn parameters_are_known_or_refused(driver: Driver) {
     server.stop();
 }
 
+/// An agent's own parameters are ignored, but not one that is nearly ours: the batch would be stored at a weaker level,
+/// or with another unit of time, than the client believes.
+fn misspelled_parameters_of_agents_are_refused(driver: Driver) {
+    let mut server = with_driver(driver).start();
+    let mut client = server.connect();
+    for (target, known) in [
+        ("/write?db=x&akc=fsync", "ack"),
+        ("/write?db=x&precison=s", "precision"),
+        ("/api/v2/write?bucket=x&Precision=s", "precision"),
+        ("/api/v1/write?%41CK=fsync", "ack"),
+        ("/api/v1/import/prometheus?acks=fsync", "ack"),
+        ("/v1/metrics?akc=fsync", "ack"),
+        ("/collectd?akc=fsync", "ack"),
+        ("/api/v2/series?api_key=x&ak=fsync", "ack"),
+        ("/metrics/job/x?akc=fsync", "ack"),
+    ] {
+        let response = client.request(&post_to(target, "Content-Type: application/json\r\n", "{}"));
+        let text = response.text();
+        assert_eq!(response.status, 400, "{target}: {text}");
+        assert!(text.contains(&format!("unknown parameter; expected {known}")), "{target}: {text}");
+    }
+    let response = client.request(&post_to("/write?db=x&rp=y&u=a&consistency=one&extra=1&ack=fsync", "", "a f=1"));
+    assert_eq!(response.status, 204, "{}", response.text());
+    assert_eq!(server.stat("/metrics_stored"), 1);
+    drop(client);
+    server.stop();
+}
+
 fn api_keys(driver: Driver) {
     let keys = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(keys.path(), "# ours\nalpha\n\nbeta\n").unwrap();
@@ -372,6 +400,7 @@ on_both_drivers!(
     bounds_of_a_batch,
     paths_and_methods,
     parameters_are_known_or_refused,
+    misspelled_parameters_of_agents_are_refused,
     api_keys,
     slow_heads_and_bodies,
     a_dripping_head_is_cut_off,

@@ -53,7 +53,7 @@ pub use output::result::{Point, QueryResult, Series, Stats};
 pub use output::{Format, Rendering, append_value, listed};
 pub use plan::labels::{Key, meaning, tags_of};
 pub use plan::moment::{MOMENT_EXPECTED, moment, span};
-pub use plan::parameters::{decode_path, pairs};
+pub use plan::parameters::{decode_path, pairs, shown};
 pub use plan::request::{Agg, Request};
 
 use std::{

@@ -120,7 +120,8 @@ pub fn decode_path(part: &str) -> Result<String, Refusal> {
 }
 
 /// Makes text of an untrusted client fit to be quoted in an error: short, and without control characters.
-pub(crate) fn shown(text: &str) -> String {
+#[must_use]
+pub fn shown(text: &str) -> String {
     const CHARACTERS_MAX: usize = 64;
     let mut shown: String = text.chars().take(CHARACTERS_MAX).flat_map(char::escape_debug).collect();
     if text.chars().nth(CHARACTERS_MAX).is_some() {

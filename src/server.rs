@@ -23,6 +23,8 @@ mod signals;
 mod supervisor;
 mod threads;
 
+pub use signals::catch_file_size;
+
 use crate::{
     config::{Compression, Config, Ui},
     doctor,

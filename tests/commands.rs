@@ -115,6 +115,30 @@ fn exit_codes_with_a_broken_standard_output() {
     assert_eq!((code, err.lines().count()), (Some(1), 1), "{err}");
 }
 
+/// Standard output and standard error in files that may not grow (`ulimit -f 0`): the write fails, and no signal ends
+/// the command.
+#[test]
+fn exit_codes_survive_a_limit_of_file_sizes() {
+    let log = log();
+    let path = log.path().to_str().unwrap();
+    let query = format!("name=~.*&agg=raw&{RANGE}");
+    for (arguments, expected) in [
+        (&["--help"][..], 1),
+        (&["man"], 1),
+        (&["verify", path], 2),
+        (&["query", &query, path], 1),
+        (&["forwards", "--data-dir", path], 2),
+        (&["--speed", "9"], 2),
+        (&["--data-dir", path, "--listen", "127.0.0.1:0", "--cores", "900"], 2),
+    ] {
+        let [out, err] = [(); 2].map(|()| Stdio::from(tempfile::tempfile().unwrap()));
+        let command = metricstream(arguments);
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "ulimit -f 0; exec \"$@\"", "sh"]).arg(command.get_program()).args(command.get_args());
+        assert_eq!(code(shell, out, err), expected, "{arguments:?}");
+    }
+}
+
 /// Runs a command on a terminal and returns what it prints.
 fn shown(arguments: &[&str]) -> String {
     let (mut shown, written) = terminal().unwrap();
@@ -272,18 +296,22 @@ fn a_key_file_is_refused_in_one_line() {
     }
 }
 
-/// Too little address space is one line at the start, never an abort: at each size it either listens or says why not.
+/// Too little address space, or data, is one line at the start, never an abort: at each size it either listens or says
+/// why not.
 #[test]
 fn too_little_address_space_is_one_line() {
-    for kilobytes in [90_000, 130_000, 200_000, 300_000, 500_000] {
+    let space = [90_000, 130_000, 200_000, 300_000, 500_000].map(|kilobytes| ("-v", kilobytes));
+    let data = [20_000, 60_000, 100_000, 150_000].map(|kilobytes| ("-d", kilobytes));
+    for (flag, kilobytes) in space.into_iter().chain(data) {
         let directory = tempfile::tempdir().unwrap();
         let server = metricstream(&["--listen", "127.0.0.1:0", "--reactors", "1", "--data-dir"]);
         let mut shell = Command::new("sh");
-        shell.args(["-c", &format!("ulimit -v {kilobytes}; exec \"$@\""), "sh"]);
+        shell.args(["-c", &format!("ulimit {flag} {kilobytes}; exec \"$@\""), "sh"]);
         shell.arg(server.get_program()).args(server.get_args()).arg(directory.path()).stdin(Stdio::null());
         let (code, err) = said(shell, Stdio::null());
-        assert_eq!((code, err.lines().count()), (Some(2), 1), "{kilobytes}: {err}");
-        assert!(err.contains("the limit of address space (ulimit -v, RLIMIT_AS) is "), "{kilobytes}: {err}");
+        assert_eq!((code, err.lines().count()), (Some(2), 1), "{flag} {kilobytes}: {err}");
+        let is_named = err.contains("the limit of ") && err.contains(&format!("(ulimit {flag}, RLIMIT_"));
+        assert!(is_named, "{flag} {kilobytes}: {err}");
     }
 }
 

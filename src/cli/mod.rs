@@ -30,7 +30,8 @@ const COULD_NOT_START: u8 = 2;
 #[must_use]
 pub fn run() -> ExitCode {
     logging::install_panic_hook();
-    let code = obey().unwrap_or_else(|error| {
+    let caught = server::catch_file_size().map_err(|error| boxed(format!("cannot handle signals: {error}")));
+    let code = caught.and_then(|()| obey()).unwrap_or_else(|error| {
         complain(&*error);
         ExitCode::from(COULD_NOT_START)
     });

@@ -5,7 +5,6 @@ use crate::{limits, listening::ResolvedAddress};
 use log::os::statvfs;
 pub(super) use log::{Holder, os::statvfs::Usage};
 use reactor::uring;
-use signal_hook::consts::SIGXFSZ;
 use std::{
     ffi::CString,
     fmt,
@@ -14,7 +13,6 @@ use std::{
     mem::MaybeUninit,
     os::unix::{ffi::OsStrExt, fs::OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::{Arc, atomic::AtomicBool},
     thread,
     time::{Duration, Instant, SystemTime},
 };
@@ -106,8 +104,6 @@ impl Calls for Kernel {
     }
 
     fn sync_times(&self, directory: &Path) -> io::Result<Vec<Duration>> {
-        // A write beyond RLIMIT_FSIZE must fail with EFBIG instead of killing the process (setrlimit(2)).
-        signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
         let mut sample = SampleFile::create(directory)?;
         let block = [b'\n'; limits::DOCTOR_SYNC_BYTES];
         let began = Instant::now();

@@ -60,13 +60,19 @@ pub fn name_of(signal: i32) -> String {
     }
 }
 
-/// Watches for signals from now on. SIGXFSZ is caught so that a write over RLIMIT_FSIZE fails with EFBIG instead of
-/// killing the process (setrlimit(2)). SIGPIPE is ignored by Rust's runtime: a write to a peer that has left fails with
-/// EPIPE.
+/// Has a write over RLIMIT_FSIZE fail with EFBIG, in every command, instead of killing the process (setrlimit(2)).
+/// SIGPIPE is ignored by Rust's runtime: a write to a reader that has left fails with EPIPE.
+///
+/// # Errors
+/// The handler cannot be set.
+pub fn catch_file_size() -> io::Result<()> {
+    signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false))).map(drop)
+}
+
+/// Watches for signals from now on.
 pub fn watch() -> io::Result<SignalsSeen> {
     ignore_real_time_signals()?;
     let signals = Signals::new(requests().map(|(signal, _)| signal))?;
-    signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
     // One each is enough: the second that stops never gets there, and one that rotates requests what the next would
     // request too.
     let (stop_sender, stop) = bounded(1);

@@ -2,8 +2,10 @@
 //! afterwards.
 
 use crate::{
+    forward::{store, table, wait_for},
     http::{get, post},
     metric, on_both_drivers,
+    receiver::{Knows, Receiver},
     server::{Driver, Server, number_at, until},
     with_driver,
 };
@@ -74,6 +76,28 @@ fn query_everything(server: &mut Server) -> usize {
     refused
 }
 
+/// Reads the log by position, from its beginning and from a time. Nothing but 200 and 503 with a reason may come.
+fn follow_everything(server: &mut Server) -> usize {
+    let mut lines = 0;
+    for from in ["begin", "2026-01-02T03:04:05Z", "2100-01-01T00:00:00Z"] {
+        let mut from = from.to_owned();
+        loop {
+            let response = server.request(&get(&format!("/log?from={from}&max_bytes=200")));
+            assert!(server.is_running(), "{from}");
+            if response.status != 200 {
+                assert!(response.refusal(503).contains("the log cannot be read"), "{from}: {}", response.text());
+                break;
+            }
+            lines += response.body.iter().filter(|&&byte| byte == b'\n').count();
+            response.header("X-MetricsStream-Next").unwrap().clone_into(&mut from);
+            if response.body.is_empty() {
+                break;
+            }
+        }
+    }
+    lines
+}
+
 fn damaged_lines_are_skipped_and_counted_wherever_they_are(driver: Driver) {
     let directory = tempfile::TempDir::new().unwrap();
     let path = directory.path();
@@ -97,6 +121,8 @@ fn damaged_lines_are_skipped_and_counted_wherever_they_are(driver: Driver) {
         assert!(server.stat("/queries/foreign_lines") >= 16);
         let metrics = server.request(&get("/metrics"));
         assert!(metrics.text().contains("\nmetricstream_query_foreign_lines_total "));
+        // By position they are as they are: from the beginning, and from the first line of the time.
+        assert!(follow_everything(&mut server) >= 2 * 24);
         // It takes new lines, and a kill does not make it worse.
         assert_eq!(server.request(&post(metric::marked_batch("x", 1))).processed(), 1);
         server.kill();
@@ -134,13 +160,33 @@ fn damaged_files_are_refused_by_name_and_end_nothing(driver: Driver) {
         fs::write(&compressed, &bytes).unwrap();
         let mut server = with_driver(driver).start_in(path);
         query_everything(&mut server);
+        follow_everything(&mut server);
         until("a round of the maintenance", || (server.stat("/segments/rounds") > 0).then_some(()));
         query_everything(&mut server);
         server.stop();
     }
 }
 
+/// A forward delivers the lines that are sound, and counts the others.
+fn damaged_lines_hold_no_forward_up(driver: Driver) {
+    let receiver = Receiver::start(Knows::Both, &[]);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    seal(path, 1, &damaged_lines());
+    compress(path, segment(2), &seal(path, 2, &damaged_lines()), &AtomicBool::new(false)).unwrap();
+    fs::write(path.join("metrics.jsonl"), damaged_lines()).unwrap();
+    let (setup, _file) = table(&receiver, "start = \"beginning\"");
+    let mut server = setup.flag("--driver", driver.name()).start_in(path);
+    let names = store(&server, "after", 3);
+    wait_for(&receiver, &names);
+    until("the counters", || (server.stat("/forwards/0/foreign_lines") == 12).then_some(()));
+    // Two in each, of one series at one time, of which a batch has the last.
+    assert!(receiver.names().iter().any(|name| name == "HTTP_x"), "{:?}", receiver.names());
+    server.stop();
+}
+
 on_both_drivers!(
     damaged_lines_are_skipped_and_counted_wherever_they_are,
     damaged_files_are_refused_by_name_and_end_nothing,
+    damaged_lines_hold_no_forward_up,
 );

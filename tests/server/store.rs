@@ -251,6 +251,24 @@ fn the_time_of_arrival_is_the_default(driver: Driver) {
     }
 }
 
+fn null_for_an_optional_field_is_absence(driver: Driver) {
+    let mut server = with_driver(driver).start();
+    let mut client = server.connect();
+    let absent = r#"{"metrics":[{"name":"a","value":1,"type":null,"timestamp":null,"tags":null}]}"#;
+    let before = server.stat("/metrics_far_from_now");
+    assert_eq!(client.request(&post(absent)).processed(), 1);
+    for needed in ["name", "value"] {
+        let other = if needed == "name" { r#""value":1"# } else { r#""name":"a""# };
+        let text = client.request(&post(format!(r#"{{"metrics":[{{"{needed}":null,{other}}}]}}"#))).refusal(400);
+        assert!(text.contains(&format!("metrics[0].{needed}")), "{text}");
+    }
+    assert_eq!(server.stat("/metrics_far_from_now"), before, "its time is that of its arrival");
+    drop(client);
+    server.stop();
+    let stored = server.metrics();
+    assert_eq!((stored.len(), stored[0].kind.as_str(), stored[0].tags.len()), (1, "gauge", 0));
+}
+
 /// The log is appended to, over restarts too.
 fn a_restart_appends(driver: Driver) {
     let directory = tempfile::TempDir::new().unwrap();
@@ -305,6 +323,7 @@ on_both_drivers!(
     timestamps,
     everything_on_one_core,
     the_time_of_arrival_is_the_default,
+    null_for_an_optional_field_is_absence,
     a_restart_appends,
     each_connection_keeps_its_order,
 );

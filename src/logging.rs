@@ -24,13 +24,14 @@ use std::{
     mem,
     panic::PanicHookInfo,
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
+use wake::sync::real::{Condvar, Mutex, MutexGuard};
 
 /// Counters of log lines.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

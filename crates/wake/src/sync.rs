@@ -14,17 +14,26 @@ pub use std::sync::{Arc, atomic};
 #[cfg(all(tsan, not(loom)))]
 pub use ordered::{Condvar, Mutex, MutexGuard};
 
+/// The locks of threads that no model and no simulator runs: those of the log lines.
+#[cfg(not(tsan))]
+pub mod real {
+    pub use std::sync::{Condvar, Mutex, MutexGuard};
+}
+#[cfg(all(tsan, not(loom)))]
+pub use ordered as real;
+
 /// The standard library's lock and condition variable for ThreadSanitizer (`--cfg tsan`, by `scripts/sanitize.sh`). The
 /// library itself is not instrumented, so the sanitizer does not see a lock change hands where a thread had to wait for
 /// it: an atomic shows it the order.
 #[cfg(all(tsan, not(loom)))]
-mod ordered {
+pub mod ordered {
     use std::{
         ops::{Deref, DerefMut},
         sync::{
-            self, LockResult, PoisonError,
+            self, LockResult, PoisonError, WaitTimeoutResult,
             atomic::{AtomicBool, Ordering},
         },
+        time::Duration,
     };
 
     #[derive(Debug, Default)]
@@ -53,6 +62,39 @@ mod ordered {
             let inner = guard.guard.take().expect("a guard holds its lock until it waits");
             drop(guard);
             taken(self.0.wait(inner), handover)
+        }
+
+        pub fn wait_timeout<'a, T>(
+            &self,
+            mut guard: MutexGuard<'a, T>,
+            longest: Duration,
+        ) -> LockResult<(MutexGuard<'a, T>, WaitTimeoutResult)> {
+            let handover = guard.handover;
+            let inner = guard.guard.take().expect("a guard holds its lock until it waits");
+            drop(guard);
+            let (inner, result) = self.0.wait_timeout(inner, longest).unwrap_or_else(PoisonError::into_inner);
+            Ok((taken(Ok(inner), handover).unwrap_or_else(PoisonError::into_inner), result))
+        }
+
+        pub fn wait_timeout_while<'a, T>(
+            &self,
+            mut guard: MutexGuard<'a, T>,
+            longest: Duration,
+            mut condition: impl FnMut(&mut T) -> bool,
+        ) -> LockResult<(MutexGuard<'a, T>, WaitTimeoutResult)> {
+            let begun = host::time::Instant::now();
+            loop {
+                let left = if condition(&mut guard) { longest.saturating_sub(begun.elapsed()) } else { Duration::ZERO };
+                let (waited, result) = self.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner);
+                guard = waited;
+                if left.is_zero() {
+                    return Ok((guard, result));
+                }
+            }
+        }
+
+        pub fn notify_one(&self) {
+            self.0.notify_one();
         }
 
         pub fn notify_all(&self) {

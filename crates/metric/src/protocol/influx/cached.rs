@@ -39,6 +39,12 @@ impl Cached {
         Self { cache: SeriesCache::new(), text: Vec::new(), gap_bytes_limit, name_bytes_limit: bounds.name_bytes_limit }
     }
 
+    /// Takes no series any more.
+    #[cfg(test)]
+    pub(super) fn disable(&mut self) {
+        self.cache = SeriesCache::disabled();
+    }
+
     /// Capacity in bytes: a bounded number, whatever came.
     pub(super) fn kept_bytes(&self) -> usize {
         self.cache.kept_bytes() + self.text.capacity()

@@ -43,14 +43,15 @@ pub const INFLUX_KEPT_BYTES_MAX: usize = 64 * 1024;
 /// [`PROTOCOL_METRICS_MAX`].
 pub const HISTOGRAM_BUCKETS_MAX: usize = 4_096;
 /// Symbols in the table of one remote write 2.0 request, at most: ten texts of its own for each of
-/// [`PROTOCOL_METRICS_MAX`] metrics, and 12 MiB of scratch. An empty one takes two bytes of a body.
+/// [`PROTOCOL_METRICS_MAX`] metrics, and 10 MiB of scratch. An empty one takes two bytes of a body.
 pub const SYMBOLS_MAX: usize = 1 << 20;
-/// Bytes of scratch that a core's remote write decoder keeps between bodies: 20,000 symbols, and a histogram of 500
+/// Bytes of scratch that a core's remote write decoder keeps between bodies: 24,000 symbols, and a histogram of 500
 /// buckets.
 pub const REMOTE_WRITE_KEPT_BYTES_MAX: usize = 256 * 1024;
 /// Series whose spelling a core's decoder of remote write keeps between bodies, at most, and those of line protocol,
 /// text, OTLP, collectd and Datadog: those of five node exporters, or of any number that differ in their `instance` (or
-/// `host`, or OTLP resource) alone. Each takes 512 bytes, from its first body on.
+/// `host`, or OTLP resource) alone. Each takes 512 bytes, from its first body on, and of remote write 2.0
+/// another 80: its references in the present body.
 pub const SERIES_CACHED_MAX: usize = 4_096;
 /// States that the meaning of such a series depends on, at most: sets of keys of the tags that a request (or, in OTLP,
 /// a resource) puts before its own. A fleet's requests have one or two.

@@ -23,17 +23,18 @@ pub mod encode;
 mod histogram;
 mod label_texts;
 mod labels;
+mod references;
 mod v1;
 mod v2;
 
 use super::protobuf::{Content, Field, Message};
 use crate::limits::REMOTE_WRITE_KEPT_BYTES_MAX;
 use crate::{Bounds, DecodeError, Kind, LineSink, Reject, Rejected, Series, Skip, Value};
-use cached::{Cached, NumberedLabels};
+use cached::Cached;
 use histogram::Histogram;
 use label_texts::LabelTexts;
 use labels::{Fault, Labels};
-use v2::Symbol;
+use references::{NumberedLabels, SeenReferences, Symbols};
 
 /// Counts of what is stored of a body, for the headers `X-Prometheus-Remote-Write-…-Written`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -51,13 +52,13 @@ pub struct Written {
 pub struct RemoteWrite {
     series: Series,
     labels: Labels,
-    /// The symbols table.
-    symbols: Vec<Symbol>,
+    symbols: Symbols,
     histogram: Histogram,
     cached: Cached,
-    /// Numbers of symbols, and the labels of a series in such.
+    /// Numbers of symbols, the labels of a series in such, and references that came in this body.
     texts: LabelTexts,
     numbered: NumberedLabels,
+    seen: SeenReferences,
 }
 
 impl RemoteWrite {
@@ -67,20 +68,21 @@ impl RemoteWrite {
         Self {
             series: Series::new(bounds),
             labels: Labels::new(bounds),
-            symbols: Vec::new(),
+            symbols: Symbols::default(),
             histogram: Histogram::default(),
             cached: Cached::new(bounds),
             texts: LabelTexts::new(),
             numbered: NumberedLabels::new(),
+            seen: SeenReferences::default(),
         }
     }
 
     /// Frees memory that a large body made it grow to.
     pub fn trim(&mut self) {
         self.series.trim();
-        if self.labels.kept_bytes() + self.symbols_bytes() + self.histogram.kept_bytes() > REMOTE_WRITE_KEPT_BYTES_MAX {
+        if self.scratch_bytes() > REMOTE_WRITE_KEPT_BYTES_MAX {
             self.labels.free();
-            self.symbols = Vec::new();
+            self.symbols = Symbols::default();
             self.histogram = Histogram::default();
         }
     }
@@ -88,12 +90,12 @@ impl RemoteWrite {
     /// Capacity held between bodies, in bytes.
     #[must_use]
     pub fn kept_bytes(&self) -> usize {
-        let scratch = self.labels.kept_bytes() + self.symbols_bytes() + self.histogram.kept_bytes();
-        self.series.kept_bytes() + scratch + self.cached.kept_bytes() + self.texts.kept_bytes()
+        let cached = self.cached.kept_bytes() + self.texts.kept_bytes() + self.seen.kept_bytes();
+        self.series.kept_bytes() + self.scratch_bytes() + cached
     }
 
-    fn symbols_bytes(&self) -> usize {
-        self.symbols.capacity() * size_of::<Symbol>()
+    fn scratch_bytes(&self) -> usize {
+        self.labels.kept_bytes() + self.symbols.kept_bytes() + self.histogram.kept_bytes()
     }
 
     /// Stores the samples and histograms of the series whose labels have been collected, or rejects them all. They are

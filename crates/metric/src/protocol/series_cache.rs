@@ -117,17 +117,20 @@ impl SeriesCache {
         Some((index, self.slots.get(index)?.key()))
     }
 
-    /// The index of the series that comes next, which `read` finds by its key, and what that returns: the expected
-    /// series, or the one that came in its place before. Where the series of a family come in a row that is not always
-    /// as long, that is the one at its end.
+    /// The index of the series that comes next, which `read` finds by its index and its key, and what that returns: the
+    /// expected series, or the one that came in its place before. Where the series of a family come in a row that is
+    /// not always as long, that is the one at its end.
     #[inline]
-    pub(super) fn find_expected<T>(&mut self, mut read: impl FnMut(&Key<'_>) -> Option<T>) -> Option<(usize, T)> {
+    pub(super) fn find_expected<T>(
+        &mut self,
+        mut read: impl FnMut(usize, &Key<'_>) -> Option<T>,
+    ) -> Option<(usize, T)> {
         // One place at which `read` is called, so that it is compiled into the loop.
         let mut number = 0;
         let (index, value) = loop {
             let index = usize::from(self.slots.get(self.latest)?.next[number]);
             let key = self.slots.get(index)?.key();
-            if let Some(value) = read(&key) {
+            if let Some(value) = read(index, &key) {
                 break (index, value);
             }
             number += 1;
@@ -164,14 +167,14 @@ impl SeriesCache {
     }
 
     /// Notes that the series at `index` came, and returns it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn hit(&mut self, index: usize) -> Option<CachedSeries<'_>> {
         self.latest = index;
         self.series(index)
     }
 
     /// The series at `index`.
-    #[inline]
+    #[inline(always)]
     fn series(&self, index: usize) -> Option<CachedSeries<'_>> {
         let slot = self.slots.get(index)?;
         Some(CachedSeries { name: slot.part(0), tags: slot.part(1), tags_behind: slot.part(2), kind: slot.kind })
@@ -209,16 +212,16 @@ impl SeriesCache {
         }
     }
 
-    /// Takes a series that was not found, with its spelling, if there is a slot for it.
-    pub(super) fn insert(&mut self, key: &Key<'_>, series: &CachedSeries<'_>) {
+    /// Takes a series that was not found, with its spelling, if there is a slot for it: its index.
+    pub(super) fn insert(&mut self, key: &Key<'_>, series: &CachedSeries<'_>) -> Option<usize> {
         let [name, tags, tags_behind] = [series.name, series.tags, series.tags_behind].map(Part::text);
         let parts = [name, tags, tags_behind, key.before, key.behind];
         let bytes: usize = parts.iter().map(|part| part.len()).sum();
         if bytes > SLOT_BYTES {
-            return;
+            return None;
         }
-        let Some(index) = self.free_slot() else { return };
-        let Some(slot) = self.slots.get_mut(index) else { return };
+        let index = self.free_slot()?;
+        let slot = self.slots.get_mut(index)?;
         (slot.generation, slot.kind, slot.has_gap) = (key.generation, series.kind, key.has_gap);
         let mut end = 0;
         for (part, slot_end) in parts.iter().zip(&mut slot.ends) {
@@ -233,6 +236,7 @@ impl SeriesCache {
         self.places[place(key)] = u16::try_from(index).unwrap_or(0);
         self.follow(index);
         self.latest = index;
+        Some(index)
     }
 
     /// Index of a slot to write to.
@@ -334,7 +338,7 @@ mod tests {
         let (index, expected) = cache.expected().unwrap();
         assert_eq!(expected, key("c"));
         let find =
-            |cache: &mut SeriesCache, text| cache.find_expected(|expected| (*expected == key(text)).then_some(()));
+            |cache: &mut SeriesCache, text| cache.find_expected(|_, expected| (*expected == key(text)).then_some(()));
         assert_eq!(find(&mut cache, "a"), None);
         assert_eq!(find(&mut cache, "c"), Some((index, ())));
         // What came before that is found too, and is expected then.

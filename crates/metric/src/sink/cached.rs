@@ -104,7 +104,7 @@ impl LineSink<'_> {
 
     /// Begins a line with its head, with space for `bytes` more and what is in every line; and the number of metrics
     /// with it.
-    #[inline]
+    #[inline(always)]
     fn begin_cached(&mut self, timestamp_ms: i64, bytes: usize) -> Option<(LineSpace<'_>, u32)> {
         if timestamp_ms != self.head_ms {
             if !(TIMESTAMP_MS_MIN..=TIMESTAMP_MS_MAX).contains(&timestamp_ms) {

@@ -70,7 +70,7 @@ impl Cached {
     #[inline]
     pub(super) fn push(&mut self, rest: &[u8], sink: &mut LineSink<'_>) -> Option<usize> {
         let Self { cache, gaps, .. } = self;
-        let (index, filled) = cache.find_expected(|key| gaps.read_list(key, rest))?;
+        let (index, filled) = cache.find_expected(|_, key| gaps.read_list(key, rest))?;
         let series = cache.hit(index)?;
         let (count, mut names) = series.name.text().split_first()?;
         if usize::from(*count) != filled.count {

@@ -84,7 +84,7 @@ impl Cached {
     #[inline]
     pub(super) fn push(&mut self, rest: &[u8], encoding: Encoding, sink: &mut LineSink<'_>) -> Option<usize> {
         let Self { cache, gaps, .. } = self;
-        let (index, filled) = cache.find_expected(|key| gaps.read_series(key, rest, encoding))?;
+        let (index, filled) = cache.find_expected(|_, key| gaps.read_series(key, rest, encoding))?;
         let series = cache.hit(index)?;
         let host = Part::of(if filled.has_host { gaps.host.text() } else { &[] });
         sink.push_cached(&series, host, series.kind, filled.value, filled.timestamp_ms).then_some(filled.bytes)

@@ -55,7 +55,7 @@ impl Cached {
     #[inline]
     pub(super) fn find(&mut self, body: &[u8], start: usize) -> Option<(Found, usize)> {
         let Self { cache, gap_bytes_limit, .. } = self;
-        let (index, (gap, end)) = cache.find_expected(|key| read(key, body, start, *gap_bytes_limit))?;
+        let (index, (gap, end)) = cache.find_expected(|_, key| read(key, body, start, *gap_bytes_limit))?;
         Some((Found { index, gap }, end))
     }
 

@@ -7,15 +7,15 @@
 
 use super::super::series_cache::{Key, SeriesCache};
 use super::super::span::Span;
-use super::label_texts::LabelTexts;
 use super::labels::Labels;
-use super::v2::{Symbol, kind_of, metadata_type};
-use super::{Message, RemoteWrite, kind_of_name, plain_sample};
+use super::references::gap_of;
+use super::v2::{kind_of, metadata_type};
+use super::{RemoteWrite, kind_of_name, plain_sample};
 use crate::sink::{Part, is_plain};
 use crate::{Bounds, Kind, LineSink, Series, Value};
 
 /// The label in which the series of one target differ from those of the next.
-const GAP: &[u8] = b"instance";
+pub(super) const GAP: &[u8] = b"instance";
 /// Fields of this label up to the length of its value, behind the length of the label.
 const GAP_FIELDS: &[u8] = b"\x0a\x08instance\x12";
 /// Keys of the fields of a series: their numbers with the wire type of messages.
@@ -31,8 +31,6 @@ const GAP_BYTES_MAX: usize = 255;
 const SPELLED_BYTES_MAX: usize = 512;
 /// The generation of keys of 1.0, which depend on nothing else; those of 2.0 are above it.
 const GENERATION_V1: u64 = 0;
-/// Numbers of texts in a key, at most: 32 labels.
-const NUMBERS_MAX: usize = 64;
 
 /// Result of looking a series up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,129 +43,8 @@ pub(super) enum Lookup {
     Passed,
 }
 
-/// The key of a series of 2.0: its labels as numbers of their texts.
-#[derive(Debug)]
-pub(super) struct NumberedLabels {
-    numbers: [[u8; 2]; NUMBERS_MAX],
-    count: usize,
-    /// The count of those before the gap, and the text in it.
-    gap: Option<(usize, Span)>,
-    /// The number of the gap's label.
-    gap_number: Option<u16>,
-}
-
-impl NumberedLabels {
-    pub(super) const fn new() -> Self {
-        Self { numbers: [[0; 2]; NUMBERS_MAX], count: 0, gap: None, gap_number: None }
-    }
-
-    /// Begins a body.
-    pub(super) fn begin_body(&mut self, texts: &mut LabelTexts) {
-        self.gap_number = texts.number(GAP);
-    }
-
-    fn key(&self, generation: u64) -> Key<'_> {
-        let numbers = &self.numbers[..self.count];
-        let (before, behind) = numbers.split_at(self.gap.map_or(self.count, |(count, _)| count).min(self.count));
-        Key { before: before.as_flattened(), behind: behind.as_flattened(), has_gap: self.gap.is_some(), generation }
-    }
-
-    /// Reads packed references; `None` if one of them has no number.
-    #[inline]
-    fn read(&mut self, body: &[u8], refs: &[u8], symbols: &mut [Symbol], texts: &mut LabelTexts) -> Option<()> {
-        let mut refs = Message::new(refs);
-        let gap_number = self.gap_number?;
-        let mut gap = None;
-        let mut count = 0;
-        while !refs.is_empty() {
-            let [name, value] = self.numbers.get_mut(count..)?.first_chunk_mut::<2>()?;
-            let name_number = number(&mut refs, body, symbols, texts)?;
-            *name = name_number.to_le_bytes();
-            if name_number == gap_number {
-                count += 1;
-                let text = symbols.get(usize::try_from(refs.varint().ok()?).ok()?)?.text;
-                if gap.is_some() || text.is_empty() {
-                    return None;
-                }
-                gap = Some((count, text));
-            } else {
-                *value = number(&mut refs, body, symbols, texts)?.to_le_bytes();
-                count += 2;
-            }
-        }
-        (self.count, self.gap) = (count, gap);
-        Some(())
-    }
-}
-
-/// Reads a reference: the number of its text; `None` if it has none.
-#[inline(always)]
-fn number(refs: &mut Message<'_>, body: &[u8], symbols: &mut [Symbol], texts: &mut LabelTexts) -> Option<u16> {
-    let symbol = symbols.get_mut(usize::try_from(refs.varint().ok()?).ok()?)?;
-    if symbol.number == 0 {
-        symbol.number = texts.number(symbol.text.of(body))?;
-    }
-    Some(symbol.number)
-}
-
-/// The references of a series, which are compared with the numbers of a key.
-struct Refs<'a, 's> {
-    rest: Message<'a>,
-    body: &'a [u8],
-    symbols: &'s mut [Symbol],
-    texts: &'s LabelTexts,
-}
-
-impl<'a> Refs<'a, '_> {
-    /// The text in the gap of the series with this key, empty if it has none; `None` if these are not its labels.
-    #[inline]
-    fn gap_of(mut self, key: &Key<'_>, gap_bytes_limit: usize) -> Option<Part<'a>> {
-        if key.generation != self.texts.generation() {
-            return None;
-        }
-        self.skip(key.before)?;
-        let mut gap = Part::of(&[]);
-        if key.has_gap {
-            let body = self.body;
-            let symbol = self.next()?;
-            gap = symbol.text.part_of(body);
-            if !symbol.is_gap {
-                symbol.is_gap = gap.len() > 0 && may_be_gap(gap.text(), gap_bytes_limit);
-                symbol.is_gap.then_some(())?;
-            }
-            self.skip(key.behind)?;
-        }
-        self.rest.is_empty().then_some(gap)
-    }
-
-    /// Skips references to the texts with these numbers; `None` if there are others.
-    #[inline]
-    fn skip(&mut self, numbers: &[u8]) -> Option<()> {
-        let (numbers, _) = numbers.as_chunks();
-        numbers.iter().try_for_each(|&number| {
-            let number = u16::from_le_bytes(number);
-            let (body, texts) = (self.body, self.texts);
-            let symbol = self.next()?;
-            if symbol.number == number {
-                return Some(());
-            }
-            // It was not looked up in this body: that is saved if it is the text that is expected.
-            if symbol.number != 0 || texts.text(number)? != symbol.text.of(body) {
-                return None;
-            }
-            symbol.number = number;
-            Some(())
-        })
-    }
-
-    #[inline(always)]
-    fn next(&mut self) -> Option<&mut Symbol> {
-        self.symbols.get_mut(usize::try_from(self.rest.varint().ok()?).ok()?)
-    }
-}
-
 /// True for a text that stands for itself as the value in a gap.
-fn may_be_gap(text: &[u8], bytes_limit: usize) -> bool {
+pub(super) fn may_be_gap(text: &[u8], bytes_limit: usize) -> bool {
     text.len() <= bytes_limit && is_plain(text)
 }
 
@@ -195,25 +72,44 @@ impl RemoteWrite {
     /// Writes the line of a series of 2.0 if its labels are in the cache.
     #[inline]
     pub(super) fn push_cached_v2(&mut self, body: &[u8], series: &[u8], sink: &mut LineSink<'_>) -> Lookup {
-        let [LABELS_KEY, length @ 0..0x80, rest @ ..] = series else { return Lookup::Passed };
-        let Some((refs, rest)) = rest.split_at_checked(usize::from(*length)) else { return Lookup::Passed };
+        let [LABELS_KEY, length @ 0..0x80, memory @ ..] = series else { return Lookup::Passed };
+        let Some((refs, rest)) = memory.split_at_checked(usize::from(*length)) else { return Lookup::Passed };
         let Some((sample, rest)) = only_sample(rest) else { return Lookup::Passed };
         let Some(kind) = only_metadata(body, rest) else { return Lookup::Passed };
-        let Self { cached, symbols, texts, numbered, .. } = self;
-        let gap_bytes_limit = cached.gap_bytes_limit;
-        let expected = cached
-            .cache
-            .find_expected(|key| Refs { rest: Message::new(refs), body, symbols, texts }.gap_of(key, gap_bytes_limit));
-        if let Some((index, gap)) = expected {
-            return cached.write(index, gap, kind, sample, sink);
+        let Self { cached, seen, .. } = self;
+        let expected = cached.cache.find_expected(|index, _| seen.gap_of(index, memory, refs.len()));
+        let (index, gap) = match expected.map_or_else(|| self.find_by_numbers(body, memory, refs.len()), Ok) {
+            Ok(found) => found,
+            Err(lookup) => return lookup,
+        };
+        let gap = match gap {
+            Some(reference) => self.symbols.gap(reference, body, self.cached.gap_bytes_limit),
+            None => Some(Part::of(&[])),
+        };
+        let Some(gap) = gap else { return Lookup::Passed };
+        self.cached.write(index, gap, kind, sample, sink)
+    }
+
+    /// Finds a series of 2.0 that did not come in this body as the expected one: its index, and the reference to the
+    /// value in its gap. Its references are the first `bytes` bytes of `memory`.
+    #[inline(never)]
+    fn find_by_numbers(&mut self, body: &[u8], memory: &[u8], bytes: usize) -> Result<(usize, Option<usize>), Lookup> {
+        let Self { cached, symbols, texts, numbered, seen, .. } = self;
+        let refs = &memory[..bytes];
+        let expected = cached.cache.find_expected(|index, key| {
+            let gap = gap_of(key, memory, bytes, body, symbols, texts)?;
+            seen.note(index, refs, &gap);
+            Some(gap.map(|(_, reference)| reference))
+        });
+        if let Some(expected) = expected {
+            return Ok(expected);
         }
         // Numbering the labels is most of what it costs.
         if !cached.cache.is_searched() || numbered.read(body, refs, symbols, texts).is_none() {
-            return Lookup::Passed;
+            return Err(Lookup::Passed);
         }
-        let Some(index) = cached.cache.find(&numbered.key(texts.generation())) else { return Lookup::Missed };
-        let gap = numbered.gap.map_or_else(Span::default, |(_, gap)| gap);
-        cached.push(index, gap.part_of(body), kind, sample, sink)
+        let index = cached.cache.find(&numbered.key(texts.generation())).ok_or(Lookup::Missed)?;
+        Ok((index, numbered.gap()))
     }
 
     /// Takes a series of 1.0 into the cache that was missed there, and was read just now.
@@ -228,7 +124,9 @@ impl RemoteWrite {
     /// As [`cache_v1`](Self::cache_v1), for the series of 2.0 whose labels were numbered last.
     pub(super) fn cache_v2(&mut self) {
         let key = self.numbered.key(self.texts.generation());
-        self.cached.insert(&key, &self.labels, &self.series);
+        if let Some(index) = self.cached.insert(&key, &self.labels, &self.series) {
+            self.seen.forget(index);
+        }
     }
 }
 
@@ -303,15 +201,14 @@ impl Cached {
         is_taken
     }
 
-    /// Takes the series with these labels, if they are valid and sorted.
-    fn insert(&mut self, key: &Key<'_>, labels: &Labels, series: &Series) {
+    /// Takes the series with these labels, if they are valid and sorted: its index.
+    fn insert(&mut self, key: &Key<'_>, labels: &Labels, series: &Series) -> Option<usize> {
         if !labels.are_spelled() || !series.is_named() || series.spelled_bytes() > SPELLED_BYTES_MAX {
-            return;
+            return None;
         }
         let kind = kind_of_name(series.name());
-        if let Some(cached) = series.cached(key.has_gap.then_some(GAP), kind, &mut self.text) {
-            self.cache.insert(key, &cached);
-        }
+        let cached = series.cached(key.has_gap.then_some(GAP), kind, &mut self.text)?;
+        self.cache.insert(key, &cached)
     }
 }
 
@@ -376,18 +273,22 @@ fn only_sample(rest: &[u8]) -> Option<((f64, i64), &[u8])> {
 }
 
 /// The type that metadata of 2.0 says, if nothing else is in `rest`, or nothing at all.
-#[inline]
+#[inline(always)]
 fn only_metadata(body: &[u8], rest: &[u8]) -> Option<Option<Kind>> {
-    let metadata = match rest {
-        [] => return Some(None),
-        [METADATA_KEY, length @ 0..0x80, metadata @ ..] if metadata.len() == usize::from(*length) => metadata,
-        _ => return None,
-    };
-    // As most senders write it: a type, and a reference of one or two bytes to the help.
-    match metadata {
-        [TYPE_KEY, kind @ 0..0x80, HELP_KEY, 0..0x80] | [TYPE_KEY, kind @ 0..0x80, HELP_KEY, 0x80..=0xff, 0..0x80] => {
-            Some(kind_of(u32::from(*kind)))
-        }
-        _ => metadata_type(body, metadata).ok().map(Option::flatten),
+    match rest {
+        [] => Some(None),
+        // As most senders write it: a type, and a reference of one or two bytes to the help.
+        [METADATA_KEY, 4, TYPE_KEY, kind @ 0..0x80, HELP_KEY, 0..0x80]
+        | [METADATA_KEY, 5, TYPE_KEY, kind @ 0..0x80, HELP_KEY, 0x80..=0xff, 0..0x80] => Some(kind_of((*kind).into())),
+        rest => any_metadata(body, rest),
     }
+}
+
+#[inline(never)]
+fn any_metadata(body: &[u8], rest: &[u8]) -> Option<Option<Kind>> {
+    let [METADATA_KEY, length @ 0..0x80, metadata @ ..] = rest else { return None };
+    if metadata.len() != usize::from(*length) {
+        return None;
+    }
+    metadata_type(body, metadata).ok().map(Option::flatten)
 }

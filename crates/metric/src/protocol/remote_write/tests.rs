@@ -10,6 +10,7 @@ mod histograms;
 mod hostile;
 mod messages;
 mod reference;
+mod references;
 use messages::{v1, v2};
 
 const ARRIVAL_MS: i64 = 1_767_323_045_678;

@@ -7,6 +7,7 @@ use super::super::protobuf::{Content, Message, each_varint};
 use super::super::span::Span;
 use super::cached::Lookup;
 use super::labels::Labels;
+use super::references::Symbols;
 use super::{RemoteWrite, SAMPLES, Shape, Version, Written, integer_of, low_32_bits, message_of};
 use crate::limits::SYMBOLS_MAX;
 use crate::{DecodeError, Kind, LineSink};
@@ -14,24 +15,14 @@ use crate::{DecodeError, Kind, LineSink};
 /// Numbers of fields of `Request`.
 const SYMBOLS: u32 = 4;
 const TIMESERIES: u32 = 5;
-/// The key of a series: its number with the wire type of messages.
+/// Keys of a symbol and of a series: their numbers with the wire type of strings and messages.
+const SYMBOLS_KEY: u8 = 4 << 3 | 2;
 const TIMESERIES_KEY: u8 = 5 << 3 | 2;
 /// Numbers of fields of `TimeSeries`.
 const LABELS_REFS: u32 = 1;
 const HISTOGRAMS: u32 = Version::V2.histograms();
 const EXEMPLARS: u32 = 4;
 const METADATA: u32 = 5;
-
-/// An entry of the table.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Symbol {
-    /// The text, as a part of the body.
-    pub text: Span,
-    /// The number of its text in [`LabelTexts`](super::label_texts::LabelTexts); 0 as long as none was looked up.
-    pub number: u16,
-    /// True for a text that may be in the gap of a cached series.
-    pub is_gap: bool,
-}
 
 impl RemoteWrite {
     /// Decodes a decompressed body of version 2.0 and writes what is valid in it to `sink`.
@@ -46,6 +37,7 @@ impl RemoteWrite {
         self.labels.begin_body();
         self.texts.begin_body();
         self.numbered.begin_body(&mut self.texts);
+        self.seen.begin_body();
         self.read_symbols(body)?;
         let mut written = Written::default();
         let mut request = Message::new(body);
@@ -70,21 +62,28 @@ impl RemoteWrite {
         self.symbols.clear();
         let mut request = Message::new(body);
         loop {
+            while let Some(symbol) = request.next_with_key(SYMBOLS_KEY) {
+                self.push_symbol(body, symbol)?;
+            }
             while request.next_with_key(TIMESERIES_KEY).is_some() {}
             let Some(field) = request.next_of(body)? else { return Ok(()) };
-            if field.number != SYMBOLS {
-                continue;
+            if field.number == SYMBOLS {
+                self.push_symbol(body, message_of(body, &request, field.content)?)?;
             }
-            let symbol = message_of(body, &request, field.content)?;
-            if self.symbols.is_empty() && !symbol.is_empty() {
-                let byte = request.offset_in(body) - symbol.len();
-                return Err(DecodeError::Malformed { byte, text: "the first symbol is not the empty string" });
-            }
-            if self.symbols.len() == SYMBOLS_MAX {
-                return Err(DecodeError::TooLarge);
-            }
-            self.symbols.push(Symbol { text: Span::new(body, symbol), number: 0, is_gap: false });
         }
+    }
+
+    #[inline]
+    fn push_symbol(&mut self, body: &[u8], symbol: &[u8]) -> Result<(), DecodeError> {
+        if self.symbols.len() == 0 && !symbol.is_empty() {
+            let byte = Message::new(symbol).offset_in(body);
+            return Err(DecodeError::Malformed { byte, text: "the first symbol is not the empty string" });
+        }
+        if self.symbols.len() == SYMBOLS_MAX {
+            return Err(DecodeError::TooLarge);
+        }
+        self.symbols.push(Span::new(body, symbol));
+        Ok(())
     }
 
     /// Collects the labels of a series and looks at what else is in it.
@@ -184,8 +183,8 @@ fn next_series<'a>(request: &mut Message<'a>, body: &'a [u8]) -> Result<Option<&
 
 /// The symbol that a label refers to. Without it, the series is rejected.
 #[inline]
-fn symbol(symbols: &[Symbol], labels: &mut Labels, reference: u64) -> Span {
-    symbols.get(low_32_bits(reference) as usize).map(|symbol| symbol.text).unwrap_or_else(|| {
+fn symbol(symbols: &Symbols, labels: &mut Labels, reference: u64) -> Span {
+    symbols.text(low_32_bits(reference) as usize).unwrap_or_else(|| {
         labels.reject("a reference is outside of the table of symbols");
         Span::default()
     })

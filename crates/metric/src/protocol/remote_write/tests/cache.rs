@@ -127,7 +127,7 @@ fn run(decoder: &mut RemoteWrite, version: Version, body: &[u8]) -> Decoding {
 }
 
 /// Holds `decoder`, which has decoded other bodies, to the reference, and to a decoder without a cache.
-fn check(
+pub(super) fn check(
     decoder: &mut RemoteWrite,
     version: Version,
     body: &[u8],

@@ -296,12 +296,22 @@ def known_of_text_client(line, is_ours):
         return 'it is laxer, by its own documentation'
     if not is_utf_8(line):
         return 'comments, and labels with an empty value, that are not UTF-8'
-    return known_repeat(line) or known_equals_sign(line)
+    return known_repeat(line) or known_equals_sign(line) or known_reserved(line)
+
+
+def label_names(line):
+    return re.findall(rb'([a-zA-Z0-9_]+|"[^"]*")[ \t]*=[ \t]*"(?:[^"\\]|\\.)*"', line)
+
+
+def known_reserved(line):
+    """Such a label is refused where it is made, and so where it is read; Prometheus and the push gateway take it."""
+    is_reserved = any(name.strip(b'"').startswith(b'__') for name in label_names(line))
+    return 'a label whose name begins with two underscores' if is_reserved else None
 
 
 def known_repeat(line):
     """A repeated label of which one value is empty is not noticed: such a one is no label."""
-    names = re.findall(rb'([a-zA-Z0-9_]+|"[^"]*")[ \t]*=[ \t]*"(?:[^"\\]|\\.)*"', line)
+    names = label_names(line)
     if names.count(b'job') > 1:
         return 'a repeated label that the path replaces'
     if b'""' in line and len(names) != len(set(names)):

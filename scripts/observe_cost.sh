@@ -15,13 +15,14 @@ Three servers under the same load, in turns, in each round fresh processes with 
 With --page they are:
   off         the live page is there, and nobody has it open
   streams     20 clients read /ui/stream: 20 browsers, as the tabs of one share a stream
-  profile     POST /debug/profile samples all threads for the whole time, at 199 Hz unless --hz says otherwise; names are
-              found after it
+  profile     POST /debug/profile samples all threads for the whole time, at 199 Hz unless --hz says otherwise; names
+              are found after it
 The receiver is a local one that throws away what it gets. In each of N rounds (default 11, with --page 15) each of them
 serves load_test with 64 clients for S seconds (default 1.5, at most 20) after a warm-up; the order is reversed from
 round to round. With --page one process and one load have all three, one after the other. CPU time is that of all the
 server's threads, the exporter's included (/proc/PID/task/*/schedstat), divided by the requests served. Prints the
-medians, and the median of the ratios taken within each round with their quartiles. The server has the first core and load and receiver the second, where there are two. Takes some two minutes.
+medians, and the median of the ratios taken within each round with their quartiles. The server has the first core and
+load and receiver the second, where there are two. Takes some two minutes.
 
 Exit code: 0 all is at most 1.05 and unsampled at most 1.01 of off, streams and profile at most 1.02; 1 not (on a
 machine that does other things meanwhile that says little), 2 wrong use, 3 with --page, if the kernel permits no profile.

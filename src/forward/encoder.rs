@@ -263,7 +263,7 @@ struct SentMetadata {
     families: HashSet<u64, RandomState>,
     hasher: RandomState,
     since: Option<Instant>,
-    /// By the number of a name: the latest request that has it, and the types that it has there, a bit each. Numbers
+    /// Names by their number: the latest request that has it, and the types that it has there, a bit each. Numbers
     /// are of other names in other requests.
     names: Vec<(u32, u8)>,
     request: u32,

@@ -164,8 +164,8 @@ impl Writer<'_> {
         }
     }
 
-    /// As [`follow`](Self::follow), of samples of [`USUAL_SAMPLE_BYTES`] from `from` on. Of each, the bytes that differ
-    /// in the value are one piece, and those that differ in the timestamp another.
+    /// Follows as [`follow`](Self::follow) does, samples of [`USUAL_SAMPLE_BYTES`] from `from` on. Of each, the bytes
+    /// that differ in the value are one piece, and those that differ in the timestamp another.
     #[inline(always)]
     fn follow_samples(&mut self, distance: usize, from: usize, to: usize) {
         const BYTES: usize = USUAL_SAMPLE_BYTES;
@@ -273,7 +273,7 @@ impl Writer<'_> {
         self.search(table, at, to);
     }
 
-    /// As [`follow`](Self::follow), if there is a distance.
+    /// Follows as [`follow`](Self::follow) does, if there is a distance.
     fn follow_known(&mut self, distance: usize, from: usize, to: usize) {
         if distance > 0 {
             self.follow(distance, from, to);
@@ -393,7 +393,7 @@ fn hash(four: u64) -> usize {
     usize::try_from(four.wrapping_mul(GOLDEN) >> (u64::BITS - TABLE_BITS)).unwrap_or(0)
 }
 
-/// As [`hash`], of eight bytes.
+/// Hashes as [`hash`] does, eight bytes.
 #[inline(always)]
 fn hash_of_word(eight: u64) -> usize {
     const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;

@@ -153,7 +153,7 @@ impl HeadMemo {
         self.find_latest(hint, input)
     }
 
-    /// As [`find`](Self::find), by the latest head of the core alone.
+    /// Finds as [`find`](Self::find) does, by the latest head of the core alone.
     #[inline(never)]
     fn find_latest<'a>(&mut self, hint: &mut u8, input: &'a [u8]) -> Option<Match<'a>> {
         let found = self.known[..self.count].get(usize::from(self.latest))?.compare(self.latest, input)?;

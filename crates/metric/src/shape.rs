@@ -104,7 +104,7 @@ struct Step {
 /// The derivation of a metric's line from its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Layout {
-    /// From the name on the metric is what the log has.
+    /// The metric is what the log has, from its name on.
     Whole,
     /// The same, but for its timestamp, which is left out with this many bytes before it.
     Cut(u8),
@@ -202,7 +202,7 @@ impl Shape {
         None
     }
 
-    /// As [`read`](Self::read), with every slot noted.
+    /// Reads as [`read`](Self::read) does, and notes every slot.
     fn read_fields(&self, text: Blocks<'_>, bounds: &Bounds, slots: &mut Slots) -> Option<usize> {
         let mut index = 0;
         self.read(text, bounds, slots, |slots, start, end| {
@@ -413,7 +413,7 @@ impl Shapes {
         self.read_expected(0, Blocks::new(text)?, bounds)
     }
 
-    /// As [`read`](Self::read), for whoever takes the metric as its own line where it is one.
+    /// Reads as [`read`](Self::read) does, for whoever takes the metric as its own line where it is one.
     #[inline(always)]
     pub fn read_line(&mut self, text: &[u8], bounds: &Bounds) -> Option<Fit> {
         if !self.is_tried() {

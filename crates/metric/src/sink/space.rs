@@ -60,7 +60,7 @@ impl<'s> LineSpace<'s> {
         self.rest = rest;
     }
 
-    /// As [`put`](Self::put), of a number of bytes that is known when this is compiled: no call copies them.
+    /// Puts as [`put`](Self::put) does, a number of bytes that is known when this is compiled: no call copies them.
     #[inline(always)]
     pub(crate) fn put_array<const N: usize>(&mut self, bytes: &[u8; N]) {
         let (place, rest) = std::mem::take(&mut self.rest).split_at_mut(N);

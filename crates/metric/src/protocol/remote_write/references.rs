@@ -75,8 +75,8 @@ impl Symbols {
         if *self.numbers.get(reference)? == number { Some(()) } else { self.learn(reference, number, body, texts) }
     }
 
-    /// As [`expect`](Self::expect), of a symbol that has another number or was not looked up in this body: that is
-    /// saved if its text is the one that is expected.
+    /// Expects as [`expect`](Self::expect) does, of a symbol that has another number or was not looked up in this
+    /// body: that is saved if its text is the one that is expected.
     #[inline(never)]
     fn learn(&mut self, reference: usize, number: u16, body: &[u8], texts: &LabelTexts) -> Option<()> {
         let known = self.numbers.get_mut(reference)?;
@@ -232,7 +232,7 @@ pub(super) fn gap_of(
 /// References of the cached series that came in this body.
 #[derive(Debug, Default)]
 pub(super) struct SeenReferences {
-    /// By the index of the series in the cache.
+    /// Series that were seen, by their index in the cache.
     series: Vec<Seen>,
     /// The number of this body: references in another one mean something else.
     body: u64,

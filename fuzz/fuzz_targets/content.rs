@@ -57,7 +57,18 @@ fn one_shot(coding: &str, data: &[u8]) -> Option<Vec<u8>> {
     let limit = BODY_BYTES_MAX as u64 + 1;
     let mut body = Vec::new();
     match coding {
-        "gzip" => flate2::read::MultiGzDecoder::new(data).take(limit).read_to_end(&mut body).ok()?,
+        "gzip" => {
+            let mut rest = data;
+            loop {
+                let mut member = flate2::bufread::GzDecoder::new(rest);
+                (&mut member).take(limit - body.len() as u64).read_to_end(&mut body).ok()?;
+                rest = member.into_inner();
+                // Zeros behind a member are padding, as gzip takes them.
+                if body.len() as u64 == limit || rest.iter().all(|&byte| byte == 0) {
+                    break;
+                }
+            }
+        }
         "deflate" => {
             let mut decoder = flate2::bufread::ZlibDecoder::new(data);
             (&mut decoder).take(limit).read_to_end(&mut body).ok()?;
@@ -65,7 +76,9 @@ fn one_shot(coding: &str, data: &[u8]) -> Option<Vec<u8>> {
             return (decoder.into_inner().is_empty() || body.len() > BODY_BYTES_MAX).then_some(body);
         }
         "snappy" => return snap::raw::Decoder::new().decompress_vec(data).ok(),
-        _ => zstd::stream::read::Decoder::with_buffer(data).ok()?.take(limit).read_to_end(&mut body).ok()?,
+        _ => {
+            zstd::stream::read::Decoder::with_buffer(data).ok()?.take(limit).read_to_end(&mut body).ok()?;
+        }
     };
     // An empty body is one without members: no content at all.
     (!data.is_empty()).then_some(body)

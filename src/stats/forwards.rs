@@ -4,11 +4,12 @@ use super::labelled;
 use log::segment::Hold;
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Instant,
 };
+use wake::sync::real::Mutex;
 
 labelled! {
     /// The status by which a receiver refused samples for good.

@@ -3,9 +3,10 @@
 
 use super::{Distribution, labelled};
 use std::sync::{
-    Mutex, PoisonError,
+    PoisonError,
     atomic::{AtomicU64, Ordering::Relaxed},
 };
+use wake::sync::real::Mutex;
 
 labelled! {
     /// The outcome of a query. `received = waiting + running + all of these`.

@@ -14,7 +14,7 @@ const WORKING_BYTES: u64 = 128 * limits::MIB as u64;
 
 /// A limit of a process's memory.
 struct Limit {
-    /// For people.
+    /// The name for people.
     name: &'static str,
     /// Name of the soft limit in /proc/self/limits (proc_pid_limits(5)).
     row: &'static str,

@@ -101,7 +101,7 @@ pub struct Follower {
 enum Source {
     /// The active one, by its number.
     Active(u16, Arc<File>),
-    /// One that was the active one until it was moved away, and the bytes of it.
+    /// A file that was the active one until it was moved away, and its bytes.
     Left(Arc<File>, u64),
     /// A sealed one with a plain file, and the bytes of that.
     Plain(SegmentName, File, u64),

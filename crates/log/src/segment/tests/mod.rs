@@ -9,7 +9,7 @@ mod maintenance;
 mod retention;
 mod sidecar;
 
-use super::*;
+use super::{draft::tests::FULL_FOR, *};
 use metric::{BatchEncoder, Bounds, Lines};
 use std::{collections::BTreeMap, fs, path::Path, sync::atomic::AtomicBool};
 use tempfile::TempDir;

@@ -11,15 +11,12 @@ use opentelemetry_proto::tonic::collector::metrics::v1::{
 };
 use opentelemetry_sdk::trace::SpanExporter as _;
 use prost::Message;
-use std::{
-    pin::Pin,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{pin::Pin, sync::Arc, time::Duration};
 use tonic::{
     metadata::MetadataMap,
     transport::{Channel, ClientTlsConfig, Endpoint},
 };
+use wake::sync::real::Mutex;
 
 /// The transport protocol of OTLP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

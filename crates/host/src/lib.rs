@@ -21,6 +21,8 @@
 mod event;
 #[cfg(not(feature = "sim"))]
 pub mod fs;
+#[cfg(tsan)]
+mod ordered;
 pub mod sched;
 #[cfg(not(feature = "sim"))]
 pub mod time;
@@ -48,6 +50,15 @@ pub mod net {
 /// Locks that may be held across a call of this crate.
 #[cfg(not(feature = "sim"))]
 pub mod sync {
+    pub use super::real::{Condvar, Mutex, MutexGuard};
+}
+
+/// Locks of the machine that runs this, simulated or not, for a few instructions without a call of this crate. All are
+/// named through here, and not through the standard library, so that ThreadSanitizer sees them.
+pub mod real {
+    #[cfg(tsan)]
+    pub use super::ordered::{Condvar, Mutex, MutexGuard};
+    #[cfg(not(tsan))]
     pub use std::sync::{Condvar, Mutex, MutexGuard};
 }
 

@@ -8,15 +8,20 @@ use super::{
     histogram::AtomicHistogram,
     troubles::Troubles,
 };
-use wake::Doorbell;
-use wake::sync::atomic::{AtomicBool, AtomicU8};
+use wake::{
+    Doorbell,
+    sync::{
+        atomic::{AtomicBool, AtomicU8},
+        real::Mutex,
+    },
+};
 // The counts use the standard library's atomics also in a model: no thread decides by them, and each would cost it a
 // step.
 use host::fs::File;
 use std::{
     fmt, io,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };

@@ -2,9 +2,10 @@
 //! operator's log.
 
 use std::sync::{
-    Mutex, MutexGuard, PoisonError,
+    PoisonError,
     atomic::{AtomicBool, Ordering},
 };
+use wake::sync::real::{Mutex, MutexGuard};
 
 /// A kind of trouble. Each has one text at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,9 +3,9 @@
 //!
 //! Owns the wake-up protocol ([`Doorbell`]: Dekker's pattern with a full fence on each side), the queue for rare
 //! messages beside it ([`mailbox`]), the flags of a channel whose ends never wait ([`Notices`]), the server's clock
-//! ([`clock`]), and the shims of `std::sync` for loom and ThreadSanitizer ([`sync`]). Promises that no wake-up is lost,
-//! that waking a thread which is awake costs one fence and one load, and that the doorbell and the mailbox never block,
-//! but for the owner's own wait on its eventfd. Depends on no other crate of the workspace.
+//! ([`clock`]), and the shims of `std::sync` for loom ([`sync`]). Promises that no wake-up is lost, that waking a thread
+//! which is awake costs one fence and one load, and that the doorbell and the mailbox never block, but for the owner's
+//! own wait on its eventfd. Depends on `host` alone.
 //!
 //! ```
 //! use std::sync::Arc;

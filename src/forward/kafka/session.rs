@@ -16,10 +16,8 @@ use rdkafka::{
     producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext},
     util::Timeout,
 };
-use std::{
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::PoisonError, time::Duration};
+use wake::sync::real::Mutex;
 
 /// The partition that the cursor is committed for. Every topic has it.
 const CURSOR_PARTITION: i32 = 0;

@@ -15,10 +15,11 @@ use std::{
     io::{Read, Seek, SeekFrom},
     path::Path,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
+use wake::sync::real::{Mutex, MutexGuard};
 
 /// One reader's hold on the log, and what it lost.
 #[derive(Debug)]

@@ -34,11 +34,14 @@ use std::{
     io::{self, ErrorKind},
     path::PathBuf,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
-use wake::clock::{Clock, Moment};
+use wake::{
+    clock::{Clock, Moment},
+    sync::real::Mutex,
+};
 
 /// Configuration of maintenance.
 #[derive(Debug, Clone)]

@@ -1,4 +1,5 @@
-//! The crates that reach files, time and threads only through `host`, where a simulated machine can take their place.
+//! The crates that reach files, time and threads only through `host`, where a simulated machine can take their place;
+//! and the locks, which ThreadSanitizer has to see.
 
 use super::{no_findings, source, tree};
 
@@ -52,6 +53,26 @@ fn product(text: &str) -> (String, String) {
     let code = code.split("#[cfg(all(test").next().unwrap_or_default().to_owned();
     let brought_in = code.split("use host::").skip(1).filter_map(|rest| rest.split(';').next()).collect();
     (code, brought_in)
+}
+
+/// Locks that ThreadSanitizer does not see: what they guard it takes for unguarded. `host::real` has those it sees.
+const UNSEEN: &[&str] = &["Mutex", "Condvar", "RwLock", "Barrier"];
+
+/// True for a file of the server, or of a crate that it is made of.
+fn is_product(path: &str) -> bool {
+    let others = ["bench/", "crates/host/", "crates/machine/", "crates/testkit/", "fuzz/", "sim/"];
+    path.ends_with(".rs") && !path.contains("tests") && !others.iter().any(|prefix| path.starts_with(prefix))
+}
+
+/// The locks of the standard library that the code of a file, without its tests, names or brings in.
+fn unseen_locks(text: &str) -> Vec<&'static str> {
+    let (code, _) = product(text);
+    let imports: Vec<_> = code.split("use std::").skip(1).filter_map(|rest| rest.split(';').next()).collect();
+    let is_imported = |lock: &str| {
+        let words = imports.iter().flat_map(|import| import.split(|c: char| !c.is_alphanumeric()));
+        words.into_iter().any(|word| word == lock)
+    };
+    UNSEEN.iter().filter(|lock| is_imported(lock) || code.contains(&format!("std::sync::{lock}"))).copied().collect()
 }
 
 fn is_word(text: &str, at: usize) -> bool {
@@ -112,4 +133,24 @@ fn a_name_from_std_is_found_and_one_from_host_is_not() {
     assert_eq!(found("use host::fs;\nfn f() { fs::read(p) } // std::fs"), 0);
     assert_eq!(found("use std::time::Duration;\nfn f() { offs::read(p) }"), 0);
     assert_eq!(found("fn f() { let at = Instant::now(); }"), 1);
+}
+
+#[test]
+fn locks_are_those_that_thread_sanitizer_sees() {
+    let files = tree::files(&[".rs"]);
+    let product: Vec<_> = files.iter().filter(|file| is_product(&file.path)).collect();
+    assert!(product.iter().any(|file| file.path == "src/logging.rs"), "the server is no longer there");
+    let findings: Vec<_> = product
+        .iter()
+        .flat_map(|file| unseen_locks(&file.text).into_iter().map(|lock| format!("{}: {lock}", file.path)))
+        .collect();
+    no_findings("take locks from `wake::sync` or `host`, not from the standard library:", &findings);
+}
+
+#[test]
+fn a_lock_from_std_is_found_and_one_from_wake_is_not() {
+    assert_eq!(unseen_locks("use std::{\n    fmt,\n    sync::{Arc, Mutex},\n};\n"), ["Mutex"]);
+    assert_eq!(unseen_locks("fn f() { std::sync::RwLock::new(1) }"), ["RwLock"]);
+    assert_eq!(unseen_locks("use std::sync::{Arc, MutexGuard};\nuse wake::sync::real::Mutex;\n"), [""; 0]);
+    assert_eq!(unseen_locks("use std::fmt;\n#[cfg(test)]\nmod tests {\n    use std::sync::Mutex;\n}\n"), [""; 0]);
 }

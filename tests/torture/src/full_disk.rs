@@ -161,7 +161,12 @@ impl History<'_> {
         self.oracle.figures.promise(ready == Some((503, true)) && health == Some((200, false)), || {
             format!("on a full disk /ready is {ready:?} and /health {health:?}")
         });
-        let shed = stat(address, "log_unavailable");
+        // Where the machine is slow a response may take longer than WRITE_TIMEOUT, and ends unsent.
+        let mut shed = None;
+        clients.wait_until("statistics are served", |_| {
+            shed = stat(address, "log_unavailable");
+            Ok(shed.is_some())
+        })?;
         self.oracle.figures.promise(shed > Some(0), || format!("{shed:?} refusals are counted as the log's"));
         Ok(())
     }

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 
-from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 TOPIC, PARTITIONS = "metrics", 3
@@ -104,10 +104,18 @@ class Broker:
 
     def cursor(self, group):
         """The committed offset of a forward's group, and its metadata."""
-        consumer = Consumer(self.configuration(group_id=group, enable_auto_commit=False))
-        (found,) = consumer.committed([TopicPartition(TOPIC, 0)], timeout=30)
-        consumer.close()
-        return found.offset, found.metadata
+        end = time.monotonic() + TIMEOUT_S
+        while True:
+            consumer = Consumer(self.configuration(group_id=group, enable_auto_commit=False))
+            try:
+                (found,) = consumer.committed([TopicPartition(TOPIC, 0)], timeout=30)
+                return found.offset, found.metadata
+            except KafkaException as error:
+                # A broker on a busy machine takes its time.
+                if error.args[0].code() != KafkaError._TIMED_OUT or time.monotonic() > end:
+                    raise
+            finally:
+                consumer.close()
 
     def stop(self):
         self.process.kill()

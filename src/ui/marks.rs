@@ -70,6 +70,8 @@ struct Mark {
     number: u64,
     name: String,
     from_ms: i64,
+    /// Nanoseconds of its beginning, by a clock that cannot be set.
+    begun_ns: u64,
     end: End,
 }
 
@@ -92,15 +94,16 @@ pub struct Marks {
 }
 
 impl Marks {
-    /// Begins or ends a mark. The response is that mark.
-    pub fn apply(&mut self, request: MarkRequest, now_ms: i64) -> JobResult {
+    /// Begins or ends a mark, at a time of the wall clock and of one that cannot be set. The response is that mark.
+    pub fn apply(&mut self, request: MarkRequest, now_ms: i64, monotonic_ns: u64) -> JobResult {
         let mark = match request {
             MarkRequest::Begin(name) => {
                 self.begun += 1;
                 if self.marks.len() == limits::MARKS_MAX {
                     self.marks.pop_front();
                 }
-                self.marks.push_back(Mark { number: self.begun, name, from_ms: now_ms, end: End::None });
+                let (number, begun_ns) = (self.begun, monotonic_ns);
+                self.marks.push_back(Mark { number, name, from_ms: now_ms, begun_ns, end: End::None });
                 self.marks.back()
             }
             MarkRequest::End(number) => {
@@ -119,10 +122,11 @@ impl Marks {
     }
 
     /// Ends the marks whose end does not come. Returns true if there are any.
-    pub fn expire(&mut self, now_ms: i64) -> bool {
+    pub fn expire(&mut self, monotonic_ns: u64) -> bool {
         let mut any = false;
         for mark in self.marks.iter_mut().filter(|mark| mark.end == End::None) {
-            if now_ms.saturating_sub(mark.from_ms) >= limits::MARK_OPEN_MS_MAX {
+            let open_ms = i64::try_from(monotonic_ns.saturating_sub(mark.begun_ns) / 1_000_000).unwrap_or(i64::MAX);
+            if open_ms >= limits::MARK_OPEN_MS_MAX {
                 mark.end = End::Unknown(mark.from_ms.saturating_add(limits::MARK_OPEN_MS_MAX));
                 any = true;
             }
@@ -142,8 +146,12 @@ impl Marks {
 mod tests {
     use super::*;
 
+    fn ns(ms: i64) -> u64 {
+        1_000_000 * u64::try_from(ms).unwrap()
+    }
+
     fn applied(marks: &mut Marks, request: MarkRequest, now_ms: i64) -> Value {
-        serde_json::from_slice(&marks.apply(request, now_ms).unwrap().bytes).unwrap()
+        serde_json::from_slice(&marks.apply(request, now_ms, ns(now_ms)).unwrap().bytes).unwrap()
     }
 
     fn listed(marks: &Marks) -> Vec<Value> {
@@ -162,7 +170,7 @@ mod tests {
         let ended = applied(&mut marks, MarkRequest::End(1), 3_000);
         assert_eq!((&ended["to_ms"], &ended["end"]), (&3_000.into(), &"posted".into()));
         for number in [0, 1, 3, u64::MAX] {
-            assert!(marks.apply(MarkRequest::End(number), 4_000).is_err(), "{number}");
+            assert!(marks.apply(MarkRequest::End(number), 4_000, ns(4_000)).is_err(), "{number}");
         }
         assert_eq!(listed(&marks).iter().map(|mark| mark["to_ms"].as_i64()).collect::<Vec<_>>(), [Some(3_000), None]);
     }
@@ -171,14 +179,30 @@ mod tests {
     fn a_mark_without_an_end_is_ended_at_the_bound() {
         let mut marks = Marks::default();
         applied(&mut marks, MarkRequest::Begin("lost".into()), 1_000);
-        assert!(!marks.expire(limits::MARK_OPEN_MS_MAX + 999));
-        assert!(marks.expire(limits::MARK_OPEN_MS_MAX + 5_000));
-        assert!(!marks.expire(limits::MARK_OPEN_MS_MAX + 9_000), "once");
+        assert!(!marks.expire(ns(limits::MARK_OPEN_MS_MAX + 999)));
+        assert!(marks.expire(ns(limits::MARK_OPEN_MS_MAX + 5_000)));
+        assert!(!marks.expire(ns(limits::MARK_OPEN_MS_MAX + 9_000)), "once");
         let lost = &listed(&marks)[0];
         assert_eq!((&lost["to_ms"], &lost["end"]), (&(limits::MARK_OPEN_MS_MAX + 1_000).into(), &"unknown".into()));
         // A long run ends after all.
         let ended = applied(&mut marks, MarkRequest::End(1), 2 * limits::MARK_OPEN_MS_MAX);
         assert_eq!((&ended["to_ms"], &ended["end"]), (&(2 * limits::MARK_OPEN_MS_MAX).into(), &"posted".into()));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_neither_ends_a_mark_nor_keeps_it_open() {
+        const DAY_MS: i64 = 86_400_000;
+        for step_ms in [-DAY_MS, DAY_MS] {
+            let mut marks = Marks::default();
+            applied(&mut marks, MarkRequest::Begin("run".into()), DAY_MS);
+            let begun_ns = ns(DAY_MS);
+            assert!(!marks.expire(begun_ns + ns(limits::MARK_OPEN_MS_MAX) - 1));
+            let ended = marks.apply(MarkRequest::End(1), DAY_MS + step_ms, begun_ns + 1).unwrap();
+            let ended: Value = serde_json::from_slice(&ended.bytes).unwrap();
+            assert_eq!((&ended["end"], &ended["to_ms"]), (&"posted".into(), &(DAY_MS + step_ms.max(0)).into()));
+            applied(&mut marks, MarkRequest::Begin("lost".into()), DAY_MS);
+            assert!(marks.expire(begun_ns + ns(limits::MARK_OPEN_MS_MAX)));
+        }
     }
 
     #[test]

@@ -443,7 +443,7 @@ impl Feeder {
             }
             Job::Doctor => self.start_doctor(number),
             Job::Mark(request) => {
-                let result = self.marks.apply(request, self.setup.clock.wall_ms());
+                let result = self.marks.apply(request, self.setup.clock.wall_ms(), self.setup.clock.monotonic_ns());
                 self.end_jobs(vec![number], &result);
                 self.send_marks();
             }
@@ -504,7 +504,7 @@ impl Feeder {
                 return self.each(|stream| stream.push(line));
             }
         };
-        if self.marks.expire(self.setup.clock.wall_ms()) {
+        if self.marks.expire(self.setup.clock.monotonic_ns()) {
             self.send_marks();
         }
         let history = if *span == PointSpan::Second { &mut self.seconds } else { &mut self.minutes };

@@ -185,6 +185,7 @@ fn forms_of_the_target(driver: Driver) {
         assert_eq!(client.request(&get(target)).status, 200, "{target}");
     }
     assert_eq!(client.request(&get("http://metrics.test")).status, 200, "the root");
+    server.request(&get("http://metrics.test#/health")).refusal(400);
     client.request(b"\r\n\r\nGET /nope HTTP/1.1\r\nHost: h\r\n\r\n").refusal(404);
 }
 

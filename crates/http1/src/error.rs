@@ -60,8 +60,8 @@ HttpError {
     RequestLine => BadRequest, "request_line", "the request line is malformed";
     /// An HTTP version other than 1.0 and 1.1.
     Version => VersionNotSupported, "version", "only HTTP/1.0 and HTTP/1.1 are supported";
-    /// An absolute target without a host.
-    Target => BadRequest, "target", "the request target has no host";
+    /// An absolute target whose host is missing, or more than a host and a port.
+    Target => BadRequest, "target", "the request target has no valid host";
     /// A header field that breaks the grammar: folded, no colon, space before it, control bytes.
     Field => BadRequest, "field", "a header field is malformed";
     /// HTTP/1.1 without Host.

@@ -135,6 +135,12 @@ pub(super) fn add_coding(so_far: Option<Coding>, value: &[u8]) -> Option<Coding>
     Some(found)
 }
 
+/// Returns whether an Expect field has `100-continue` among its expectations. Others are ignored (RFC 9110, 10.1.1).
+#[inline]
+pub(super) fn expects_continue(value: &[u8]) -> bool {
+    elements(value).any(|expectation| expectation.eq_ignore_ascii_case(b"100-continue"))
+}
+
 /// Digits of a Content-Length, at most: nineteen of them always fit 64 bits, and more say nothing useful.
 pub(super) const LENGTH_DIGITS_MAX: usize = 19;
 
@@ -213,6 +219,18 @@ mod tests {
         assert_eq!(content_length(b"9999999999999999999"), Ok(9_999_999_999_999_999_999));
         for bad in ["", "+1", "-1", " 1", "1 ", "5, 5", "5,5", "0x10", "1e3", "1.0", "10000000000000000000", "٣"] {
             assert_eq!(content_length(bad.as_bytes()), Err(HttpError::LengthInvalid), "{bad}");
+        }
+    }
+
+    #[test]
+    fn expectations_are_a_list() {
+        for value in
+            ["100-continue", "100-Continue", "100-continue,", ", 100-continue", "a=b, 100-continue;x, 100-continue"]
+        {
+            assert!(expects_continue(value.as_bytes()), "{value}");
+        }
+        for value in ["", ",", "200-ok", "100-continue;x", "100 continue", "\"100-continue\""] {
+            assert!(!expects_continue(value.as_bytes()), "{value}");
         }
     }
 

@@ -312,7 +312,7 @@ fn judge_fields<'a>(parsed: &mut ParsedHead<'a>, list: &[httparse::Header<'a>]) 
             }
             6 if is("accept") => head.accept = head.accept.or(Some(value)),
             6 if is("origin") => head.origin = head.origin.or(Some(value)),
-            6 if is("expect") => parsed.expects_continue |= value.eq_ignore_ascii_case(b"100-continue"),
+            6 if is("expect") => parsed.expects_continue |= fields::expects_continue(value),
             9 if is("forwarded") => head.forwarded.add(value),
             10 if is("connection") => parsed.connection.add(value),
             10 if is("tracestate") => {
@@ -375,7 +375,10 @@ fn path_and_query(target: &str) -> Result<(&str, Option<&str>), HttpError> {
         if target.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)) {
             let after = &target[scheme.len()..];
             let host_end = after.find(['/', '?']).unwrap_or(after.len());
-            if host_end == 0 {
+            let host = &after.as_bytes()[..host_end];
+            // Of anything else it is open where the path begins: browsers read `http://a\b` as a path, others as user
+            // information or a fragment.
+            if matches!(host, [] | [b':', ..]) || !fields::is_host(host) {
                 return Err(HttpError::Target);
             }
             rest = &after[host_end..];
@@ -426,8 +429,20 @@ mod tests {
         ] {
             assert_eq!(path_and_query(target), Ok((path, query)), "{target}");
         }
-        assert_eq!(path_and_query("http:///metrics"), Err(HttpError::Target));
-        assert_eq!(path_and_query("http://"), Err(HttpError::Target));
+        for target in [
+            "http://",
+            "http:///metrics",
+            "http://?a",
+            "http://:80/metrics",
+            "http://user@host/metrics",
+            "http://host#/metrics",
+            "http://host\\metrics",
+            "http://[::1/metrics",
+            "http://a:b/metrics",
+        ] {
+            assert_eq!(path_and_query(target), Err(HttpError::Target), "{target}");
+        }
+        assert_eq!(path_and_query("http://[::1]:80/metrics"), Ok(("/metrics", None)));
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Checks of the environment as a whole: an unknown `METRICSTREAM_*` variable is refused, like an unknown key in the
-//! file, because the setting it was meant for would silently have no effect.
+//! file, because the setting it was meant for would silently have no effect. So is one whose prefix is misspelled.
 
 use super::ConfigError;
 use clap::Command;
@@ -12,8 +12,11 @@ const PREFIX: &str = "METRICSTREAM_";
 const LOG: &str = "METRICSTREAM_LOG";
 /// Maximum edit distance between a variable and the suggested one.
 const TYPOS_MAX: usize = 3;
+/// Maximum edit distance, whatever the case of letters, of a variable without our prefix that is meant for a known one.
+const PREFIX_TYPOS_MAX: usize = 2;
 
-/// Checks that every variable with our prefix is an option of `line` or of one of its subcommands, and is not empty.
+/// Checks that every variable with our prefix, or nearly our prefix, is an option of `line` or of one of its
+/// subcommands, and is not empty.
 ///
 /// # Errors
 /// The first variable that is not, with the closest known name.
@@ -25,7 +28,8 @@ fn check_variables(line: &Command, variables: impl Iterator<Item = (OsString, Os
     let known = known(line);
     let ours = variables.filter_map(|(name, value)| {
         let name = name.to_string_lossy().into_owned();
-        name.starts_with(PREFIX).then_some((name, value))
+        let is_meant = || nearest(&name.to_ascii_uppercase(), &known, PREFIX_TYPOS_MAX).is_some();
+        (name.starts_with(PREFIX) || is_meant()).then_some((name, value))
     });
     // Sorted, so that the error does not depend on the order of the environment.
     for (name, value) in ours.collect::<BTreeSet<_>>() {
@@ -33,8 +37,8 @@ fn check_variables(line: &Command, variables: impl Iterator<Item = (OsString, Os
             if value.is_empty() {
                 return Err(ConfigError(format!("{name} is empty: set a value, or unset it")));
             }
-        } else if !is_service_link(&name[PREFIX.len()..]) {
-            return Err(ConfigError(match nearest(&name, &known) {
+        } else if !name.strip_prefix(PREFIX).is_some_and(is_service_link) {
+            return Err(ConfigError(match nearest(&name.to_ascii_uppercase(), &known, TYPOS_MAX) {
                 Some(nearest) => format!("unknown variable {name}; did you mean {nearest}?"),
                 None => format!("unknown variable {name}: --help lists the known ones"),
             }));
@@ -50,9 +54,9 @@ fn known(line: &Command) -> BTreeSet<String> {
     variables.filter_map(|name| name.to_str().map(str::to_owned)).chain([LOG.to_owned()]).collect()
 }
 
-fn nearest<'a>(name: &str, known: &'a BTreeSet<String>) -> Option<&'a str> {
+fn nearest<'a>(name: &str, known: &'a BTreeSet<String>, typos_max: usize) -> Option<&'a str> {
     let distances = known.iter().map(|known| (strsim::osa_distance(name, known), known.as_str()));
-    distances.filter(|(typos, _)| *typos <= TYPOS_MAX).min().map(|(_, name)| name)
+    distances.filter(|(typos, _)| *typos <= typos_max).min().map(|(_, name)| name)
 }
 
 /// Returns true for the variables that Kubernetes sets in every container in the namespace of a Service called
@@ -122,6 +126,9 @@ mod tests {
             ("METRICSTREAM_LOGS", "did you mean METRICSTREAM_LOG?"),
             ("METRICSTREAM_COLOUR_OF_THE_SKY", "unknown variable METRICSTREAM_COLOUR_OF_THE_SKY: --help"),
             ("METRICSTREAM_", "unknown variable METRICSTREAM_"),
+            ("METRICSTRAEM_DATA_DIR", "METRICSTRAEM_DATA_DIR; did you mean METRICSTREAM_DATA_DIR?"),
+            ("METRIC_STREAM_ACK", "METRIC_STREAM_ACK; did you mean METRICSTREAM_ACK?"),
+            ("metricstream_data_dir", "metricstream_data_dir; did you mean METRICSTREAM_DATA_DIR?"),
         ] {
             let refusal = check(&[("METRICSTREAM_ACK", "fsync"), (name, "x")]).unwrap_err();
             assert!(refusal.contains(part), "{refusal}");
@@ -134,7 +141,10 @@ mod tests {
     fn known_and_foreign_variables_are_left_alone() {
         let known = [("METRICSTREAM_DATA_DIR", "/x"), ("METRICSTREAM_LOG", "debug"), ("METRICSTREAM_CONFIG", "/y")];
         assert_eq!(check(&known), Ok(()));
-        assert_eq!(check(&[("METRICSTREAM", ""), ("METRICSTREAMER_X", "1"), ("PATH", "")]), Ok(()));
+        assert_eq!(
+            check(&[("METRICSTREAM", ""), ("METRICSTREAMER_X", "1"), ("METRICS_ACK", "1"), ("PATH", "")]),
+            Ok(())
+        );
     }
 
     #[test]

@@ -177,7 +177,7 @@ fn remote_write(head: &Head<'_>) -> Result<Payload, HttpError> {
 }
 
 fn influx(head: &Head<'_>, config: &Config, is_v2: bool) -> Result<Payload, HttpError> {
-    let mut precision = Precision::default();
+    let mut precision = None;
     let mut tag = None;
     for (name, value) in parameters(head.query) {
         let mut buffer = [0; limits::INFLUX_PARAMETER_BYTES_MAX];
@@ -186,19 +186,27 @@ fn influx(head: &Head<'_>, config: &Config, is_v2: bool) -> Result<Payload, Http
             let unit = text.unwrap_or_default();
             let known = if is_v2 { Precision::of_v2(unit) } else { Precision::of_v1(unit) };
             // Both versions take an empty unit for the default.
-            precision = match known {
+            let unit = match known {
                 Some(precision) => precision,
                 None if unit.is_empty() && value.is_none_or(|value| value.means("")) => Precision::default(),
                 None => return Err(HttpError::BadRequest("the precision is unknown")),
             };
+            // Which of them was meant is open.
+            if precision.replace(unit).is_some_and(|before| before != unit) {
+                return Err(HttpError::BadRequest("the precision is repeated"));
+            }
         } else if let Some(key) = &config.protocols.influx_database_tag
             && name.means(if is_v2 { "bucket" } else { "db" })
         {
             let database = text.ok_or(HttpError::BadRequest("the name of the database is too long or invalid"))?;
-            tag = Some(Box::new(Tag { key: key.as_bytes().into(), value: database.into() }));
+            let database = Box::new(Tag { key: key.as_bytes().into(), value: database.into() });
+            if tag.as_ref().is_some_and(|before| *before != database) {
+                return Err(HttpError::BadRequest("the name of the database is repeated"));
+            }
+            tag = Some(database);
         }
     }
-    Ok(Payload::Influx { precision, tag, is_v2 })
+    Ok(Payload::Influx { precision: precision.unwrap_or_default(), tag, is_v2 })
 }
 
 fn exposition(head: &Head<'_>, labels: Box<[(Vec<u8>, Vec<u8>)]>, is_pushed: bool) -> Result<Payload, HttpError> {

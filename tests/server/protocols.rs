@@ -366,6 +366,7 @@ fn bodies_that_are_of_no_protocol_are_refused(driver: Driver) {
     assert!(response.status == 400 && response.json()["errors"].is_array(), "{response:?}");
     assert_eq!(client.request(&post_to("/collectd", JSON, "{}")).status, 400);
     assert_eq!(client.request(&post_to("/write?precision=y", "", "a f=1")).status, 400);
+    assert_eq!(client.request(&post_to("/write?precision=s&precision=ms", "", "a f=1")).status, 400);
     assert_eq!(client.request(&post_to("/metrics/job/", "", "a 1\n")).status, 400);
     for path in ["/metrics/jobs", "/metrics/job", "/metrics/jobs/x"] {
         client.request(&post_to(path, "", "a 1\n")).refusal(404);
@@ -376,7 +377,7 @@ fn bodies_that_are_of_no_protocol_are_refused(driver: Driver) {
     }
     let stats = closed(&server);
     assert_eq!(number_at(&stats, "/metrics_stored"), 0);
-    assert_eq!(number_at(&stats, "/batches/received"), 10, "a wrong method is no batch");
+    assert_eq!(number_at(&stats, "/batches/received"), 11, "a wrong method is no batch");
 }
 
 /// The cases of the public conformance suite of receivers that are about HTTP, by their names there

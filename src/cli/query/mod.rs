@@ -71,7 +71,7 @@ impl FromStr for Path {
             "query" => Ok(Self(Kind::Query)),
             "series" => Ok(Self(Kind::Series)),
             "names" => Ok(Self(Kind::Names)),
-            other => match other.strip_prefix("tags/") {
+            other => match other.strip_prefix("tags/").filter(|key| !key.is_empty()) {
                 Some(key) => Ok(Self(Kind::TagValues(key.into()))),
                 None => Err("expected query, series, names or tags/KEY"),
             },

@@ -367,6 +367,7 @@ mod tests {
             ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "collector:4317", "begins with http://"),
             ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://", "is not a URL"),
             ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "ftp://a", "begins with http://"),
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://a:99999", "has a port that is not from 1 to 65535"),
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json", "expected grpc or http/protobuf, not http/json"),
             ("OTEL_EXPORTER_OTLP_HEADERS", "secret", "expected key=value"),
             ("OTEL_EXPORTER_OTLP_HEADERS", "a b=c", "a b cannot be sent as a header"),

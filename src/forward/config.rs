@@ -275,6 +275,9 @@ mod tests {
             (&["localhost"][..], "is not a URL that begins"),
             (&["ftp://a/b"], "is not a URL that begins"),
             (&["http://user:secret@a/b"], "has a user in it"),
+            (&["http://a:99999/b"], "has a port that is not from 1 to 65535"),
+            (&["http://a:0/b"], "has a port that is not"),
+            (&["https://[::1]:/b"], "has a port that is not"),
             (&["http://a/b", "http://a/b"], "two forwards are named a-b"),
             (&["http://a/b", "https://a/b"], "two forwards are named a-b"),
         ] {

@@ -113,6 +113,10 @@ pub(super) fn check(option: &ForwardOption) -> Result<Target, String> {
     if authority.as_str().contains('@') {
         return Err("has a user in it: set username and password in [[forward]]".to_owned());
     }
+    // A port that is none would be taken for the scheme's.
+    if authority.as_str() != host && uri.port_u16().is_none_or(|port| port == 0) {
+        return Err("has a port that is not from 1 to 65535".to_owned());
+    }
     let trust = match (&option.ca_file, scheme) {
         (_, "http") if option.ca_file.is_some() => return Err("has a ca_file, but is not https".to_owned()),
         (_, "http") => None,

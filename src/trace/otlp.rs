@@ -58,8 +58,15 @@ impl Destination {
     /// The URL is invalid; the text says why.
     pub fn check_url(url: &str) -> Result<(), String> {
         let request = Request::post(url).body(()).map_err(|error| format!("{url} is not a URL: {error}"))?;
-        match (request.uri().scheme_str(), request.uri().host()) {
-            (Some("http" | "https"), Some(host)) if !host.is_empty() => Ok(()),
+        let uri = request.uri();
+        match (uri.scheme_str(), uri.host(), uri.authority()) {
+            // A port that is none would be taken for the scheme's.
+            (Some("http" | "https"), Some(host), Some(authority))
+                if !authority.as_str().ends_with(host) && uri.port_u16().is_none_or(|port| port == 0) =>
+            {
+                Err(format!("{url} has a port that is not from 1 to 65535"))
+            }
+            (Some("http" | "https"), Some(host), _) if !host.is_empty() => Ok(()),
             _ => Err(format!("{url} is not a URL that begins with http:// or https://")),
         }
     }

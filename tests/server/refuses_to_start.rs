@@ -202,6 +202,22 @@ fn too_few_descriptors() {
     assert!(refused.line().contains("open files, 24,"), "{refused:?}");
 }
 
+/// The end of the log that would be moved aside is larger than a file may be, as on a disk that is full.
+#[test]
+fn a_torn_end_without_space_stays_where_it_is() {
+    use crate::process::Resource;
+    let directory = TempDir::new().unwrap();
+    let log = directory.path().join("metrics.jsonl");
+    fs::write(&log, "x".repeat(300_000)).unwrap();
+    for _ in 0..2 {
+        let refused = setup().limit(Resource::FileBytes, 100_000, 100_000).refused(directory.path());
+        assert!(refused.line().contains("save the damaged end of"), "{refused:?}");
+    }
+    let names = fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let torn: Vec<_> = names.filter(|name| name.starts_with("torn-")).collect();
+    assert_eq!((fs::metadata(&log).unwrap().len(), torn), (300_000, vec![]), "no copies are left");
+}
+
 /// A forced driver is that driver, and the start says so.
 #[test]
 fn the_driver_is_named() {

@@ -16,7 +16,7 @@ use host::{
     thread,
 };
 use std::{
-    io::{self, Read, Seek, Write},
+    io::{self, Read, Write},
     os::fd::AsRawFd,
     path::{Path, PathBuf},
     sync::PoisonError,
@@ -123,9 +123,10 @@ fn lock_file(directory: &Path) -> Result<File, OpenError> {
         Err(TryLockError::WouldBlock) => return Err(locked(directory)),
         Err(TryLockError::Error(error)) => return Err(OpenError::new("lock", &path, error)),
     }
-    file.set_len(0)
-        .and_then(|()| file.rewind())
-        .and_then(|()| writeln!(file, "{}", process::id()))
+    let text = format!("{}\n", process::id());
+    // Over what is there, and cut behind it: a file that is cut first may not get its block back on a full disk.
+    file.write_all(text.as_bytes())
+        .and_then(|()| file.set_len(text.len() as u64))
         .map_err(|error| OpenError::new("write", &path, error))?;
     Ok(file)
 }

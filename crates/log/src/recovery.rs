@@ -30,7 +30,7 @@ use crate::{
     segment::{SegmentName, stamp},
 };
 use host::{
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     os::unix::fs::{FileExt, OpenOptionsExt},
 };
 use std::{
@@ -223,9 +223,20 @@ pub(super) fn end_of_last_line_within(log: &File, size_bytes: u64, searched_byte
     Ok((floor == 0).then_some(0))
 }
 
-/// Copies the bytes of `log` from `from` on into a new file of `directory`, on stable storage.
+/// Copies the bytes of `log` from `from` on into a new file of `directory`, on stable storage. A copy that is not whole
+/// is removed: on a full disk each start that fails would leave one.
 fn set_aside(directory: &Path, log: &File, from: u64) -> io::Result<PathBuf> {
-    let (path, mut file) = create_set_aside(directory)?;
+    let (path, file) = create_set_aside(directory)?;
+    copy_from(log, from, file).inspect_err(|_| {
+        // The bytes are still in the log, so nothing depends on it.
+        let _ = fs::remove_file(&path);
+    })?;
+    crate::os::dirent::sync_directory(directory)?;
+    Ok(path)
+}
+
+/// Copies the bytes of `log` from `from` on into `file`, on stable storage.
+fn copy_from(log: &File, from: u64, mut file: File) -> io::Result<()> {
     let mut block = vec![0; TAIL_BLOCK_BYTES];
     let mut position = from;
     loop {
@@ -239,9 +250,7 @@ fn set_aside(directory: &Path, log: &File, from: u64) -> io::Result<PathBuf> {
             Err(error) => return Err(error),
         }
     }
-    file.sync_all()?;
-    crate::os::dirent::sync_directory(directory)?;
-    Ok(path)
+    file.sync_all()
 }
 
 /// Creates a file for bytes that are cut off the log, under a name that no file has: `torn-TIME.bin`.

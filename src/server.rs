@@ -15,8 +15,8 @@ macro_rules! error {
 }
 
 pub mod address_space;
+mod dispositions;
 mod export;
-mod ignored;
 mod network;
 mod reactors;
 mod signals;

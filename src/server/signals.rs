@@ -1,7 +1,7 @@
 //! Signal handling: the action of each signal, and the thread that receives them. The thread waits for nothing else,
 //! so a second stop signal ends the process at once, whatever the other threads are doing.
 
-use super::ignored::ignore_real_time_signals;
+use super::dispositions::{ignore_real_time_signals, unblock};
 use crate::{limits, logging};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use signal_hook::{
@@ -73,6 +73,8 @@ pub fn catch_file_size() -> io::Result<()> {
 pub fn watch() -> io::Result<SignalsSeen> {
     ignore_real_time_signals()?;
     let signals = Signals::new(requests().map(|(signal, _)| signal))?;
+    // They have their handlers: one that is pending already is not lost.
+    unblock(requests().map(|(signal, _)| signal))?;
     // One each is enough: the second that stops never gets there, and one that rotates requests what the next would
     // request too.
     let (stop_sender, stop) = bounded(1);

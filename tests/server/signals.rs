@@ -7,7 +7,7 @@ use crate::{
     server::{Driver, until},
     with_driver,
 };
-use std::thread;
+use std::{process::Command, thread};
 
 fn signals_that_stop_it_do_so_in_order(driver: Driver) {
     for signal in [Signal::Quit, Signal::Power, Signal::CpuTime] {
@@ -47,6 +47,21 @@ fn signals_for_others_are_ignored_and_named(driver: Driver) {
     server.stop();
 }
 
+/// A parent with a mask of its own: env(1) of coreutils 8.31 or later.
+fn signals_that_a_parent_blocked_are_served(driver: Driver) {
+    const BLOCKED: &str = "--block-signal=TERM,INT,HUP";
+    if !Command::new("env").args([BLOCKED, "true"]).status().is_ok_and(|status| status.success()) {
+        eprintln!("env(1) cannot block signals here: not tested");
+        return;
+    }
+    let mut server = with_driver(driver).start_by_shell(&format!("exec env {BLOCKED} \"$@\""));
+    assert_eq!(server.request(&post(metric::marked_batch("x", 2))).processed(), 2);
+    server.signal(Signal::HangUp);
+    until("it is rotated", || (server.stat("/log/rotations") == 1).then_some(()));
+    server.signal(Signal::Terminate);
+    assert_eq!(server.wait().code(), Some(0));
+}
+
 /// Every signal that rotates or is ignored, again and again, while batches come in.
 fn a_storm_of_signals_loses_nothing(driver: Driver) {
     let mut server = with_driver(driver).flag("--reactors", 2).start();
@@ -75,5 +90,6 @@ on_both_drivers!(
     signals_that_stop_it_do_so_in_order,
     hang_up_and_usr1_rotate_the_log,
     signals_for_others_are_ignored_and_named,
+    signals_that_a_parent_blocked_are_served,
     a_storm_of_signals_loses_nothing,
 );

@@ -106,6 +106,10 @@ pub const PROGRESS_BYTES: usize = 16 * KIB;
 pub const EVICTION_LOOKS_MAX: usize = 64;
 /// Connections evicted to free memory for one delivery.
 pub const EVICTIONS_MAX: usize = 16;
+/// Bytes that the stack of the main thread may grow to, if its hard limit lets it: what Linux gives by default.
+pub const MAIN_STACK_BYTES: u64 = 8 * MIB as u64;
+/// Bytes of it without which nothing is begun.
+pub const MAIN_STACK_BYTES_MIN: u64 = 256 * KIB as u64;
 /// Descriptors set aside for what is not a connection: standard streams, log, state, lock, eventfds, rings, listeners.
 pub const DESCRIPTORS_RESERVED: u32 = 64;
 /// Descriptors set aside for each reactor beside one for each of its listeners: ring or epoll instance, eventfd, and

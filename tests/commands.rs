@@ -315,6 +315,27 @@ fn too_little_address_space_is_one_line() {
     }
 }
 
+/// A small stack is used as far as its hard limit lets it grow, and else refused in one line.
+#[test]
+fn too_small_a_stack_is_one_line() {
+    let under = |limit: &str, arguments: &[&str]| {
+        let command = metricstream(arguments);
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit {limit}; exec \"$@\""), "sh"]);
+        shell.arg(command.get_program()).args(command.get_args()).stdin(Stdio::null());
+        said(shell, Stdio::null())
+    };
+    let directory = log();
+    let directory = directory.path().to_str().unwrap();
+    for arguments in [&["verify", directory][..], &["query", "name=a", directory], &["--help"], &["--ack", "disk"]] {
+        let (code, err) = under("-s 64", arguments);
+        assert_eq!((code, err.lines().count()), (Some(2), 1), "{arguments:?}: {err}");
+        assert!(err.contains("the stack (ulimit -s, RLIMIT_STACK) is 64 KiB"), "{err}");
+        let code_without = under("-s 8192", arguments).0;
+        assert_eq!(under("-S -s 64", arguments).0, code_without, "{arguments:?}");
+    }
+}
+
 /// The cursor of a forward, as the server writes it.
 fn cursor(directory: &Path, name: &str, position: &str) {
     let text = format!("metricstream forward 1\nposition {position}\n");

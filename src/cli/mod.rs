@@ -11,7 +11,7 @@ pub use command_line::CommandLine;
 
 use crate::{
     config::{ConfigError, environment},
-    doctor, logging, server,
+    doctor, limits, logging, server,
 };
 use clap::{
     CommandFactory, Parser,
@@ -29,6 +29,23 @@ const COULD_NOT_START: u8 = 2;
 /// Runs the command line of this process, and returns its exit code.
 #[must_use]
 pub fn run() -> ExitCode {
+    // First, in a function that needs next to none itself: beyond the limit the kernel kills the process.
+    let stack_bytes = host::stack::let_grow(limits::MAIN_STACK_BYTES);
+    if stack_bytes < limits::MAIN_STACK_BYTES_MIN {
+        let _ = writeln!(
+            io::stderr(),
+            "metricstream: the limit of the stack (ulimit -s, RLIMIT_STACK) is {} KiB, and {} are needed: raise it",
+            stack_bytes / limits::KIB as u64,
+            limits::MAIN_STACK_BYTES_MIN / limits::KIB as u64,
+        );
+        return ExitCode::from(COULD_NOT_START);
+    }
+    run_command()
+}
+
+/// Apart from [`run`], so that the memory of what is called here is not part of that function's.
+#[inline(never)]
+fn run_command() -> ExitCode {
     logging::install_panic_hook();
     let caught = server::catch_file_size().map_err(|error| boxed(format!("cannot handle signals: {error}")));
     let code = caught.and_then(|()| obey()).unwrap_or_else(|error| {

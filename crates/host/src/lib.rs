@@ -24,6 +24,7 @@ pub mod fs;
 #[cfg(tsan)]
 mod ordered;
 pub mod sched;
+pub mod stack;
 #[cfg(not(feature = "sim"))]
 pub mod time;
 

@@ -349,6 +349,8 @@ pub const IGNORED_SIGNAL_INTERVAL: Duration = Duration::from_secs(1);
 /// Bytes of the files of `--config` and `--api-keys`: 100,000 keys of 160 bytes.
 pub const CONFIGURATION_FILE_BYTES_MAX: u64 = 16 * MIB as u64;
 /// Bytes of an API key, which has to fit into a head beside everything else.
+/// Time within which `--config` is read whole. Only a pipe takes long: that of a program, or one that nobody writes to.
+pub const CONFIGURATION_FILE_WAIT: Duration = Duration::from_secs(10);
 pub const API_KEY_BYTES_MAX: usize = 4 * KIB;
 const _: () = assert!(API_KEY_BYTES_MAX < http1::limits::HEAD_BYTES_MAX / 2);
 

@@ -6,7 +6,7 @@
 use super::{
     ConfigError,
     choices::{Compression, DriverChoice, LogFormat, PositionHeader, StatsAuth, Ui, WriterCore},
-    file::read_all,
+    file::read_file_or_pipe,
     listen::{ListenAddress, Mode, list},
     parse::{Bytes, Span, Text},
     placement::CoreList,
@@ -21,10 +21,7 @@ use clap::Args;
 use http1::Origin;
 use log::AckLevel;
 use serde::Deserialize;
-use std::{
-    fs::File,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 /// The headings of `--help`, in the order in which they are shown.
 const LISTENING: &str = "Listening";
@@ -530,7 +527,7 @@ impl Arguments {
 /// Reads a TOML configuration file.
 pub fn read_file(path: &Path) -> Result<Arguments, ConfigError> {
     let cannot = |error: String| ConfigError(format!("cannot read the configuration file {}: {error}", path.display()));
-    let bytes = File::open(path).map_err(|error| error.to_string()).and_then(|file| read_all(&file)).map_err(cannot)?;
+    let bytes = read_file_or_pipe(path).map_err(cannot)?;
     let text = String::from_utf8(bytes).map_err(|error| cannot(error.utf8_error().to_string()))?;
     toml::from_str(&text).map_err(|error| {
         let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);

@@ -234,7 +234,8 @@ const _: () = assert!(HISTORY_MINUTES.is_multiple_of(HISTORY_BLOCK_POINTS));
 /// Bytes of the points of each of the two steps. A point of one reactor has 2 KB, each further reactor adds 0.15: up to
 /// 40 reactors the minutes are whole.
 pub const HISTORY_BYTES_MAX: usize = 12 * MIB;
-/// Streams of the live page that are open at one time, over all reactors: tabs of a team. Over it: 503.
+/// Streams of the live page that are open at one time, over all reactors: tabs of a team; one client may have half of
+/// it. Over it: 503, and 429 for a client over its half.
 pub const STREAMS_MAX: usize = 64;
 /// Updates that wait for a client to read, beside the history and the parts in its channel: half a minute of them. Over
 /// it the stream is ended. They are shared, so each costs a reference.
@@ -348,9 +349,9 @@ pub const IGNORED_SIGNAL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Bytes of the files of `--config` and `--api-keys`: 100,000 keys of 160 bytes.
 pub const CONFIGURATION_FILE_BYTES_MAX: u64 = 16 * MIB as u64;
-/// Bytes of an API key, which has to fit into a head beside everything else.
 /// Time within which `--config` is read whole. Only a pipe takes long: that of a program, or one that nobody writes to.
 pub const CONFIGURATION_FILE_WAIT: Duration = Duration::from_secs(10);
+/// Bytes of an API key, which has to fit into a head beside everything else.
 pub const API_KEY_BYTES_MAX: usize = 4 * KIB;
 const _: () = assert!(API_KEY_BYTES_MAX < http1::limits::HEAD_BYTES_MAX / 2);
 

@@ -12,7 +12,7 @@ use crate::{
     config::{Config, StatsAuth},
     listening::Role,
     protocols::{Companion, Decoders, Dialect, Payload, dialect_of, misspelled},
-    query_pool::{self, RawQuery},
+    query_pool::{self, RawQuery, Sharer},
     stats::{
         Counters, Document, Format, Histograms, Outcome, Protocol, QueryStatus, RefusalRing, RefusedBatch, Rejection,
         Shed, Stamps, unready,
@@ -79,6 +79,8 @@ pub enum AdmittedRequest {
     Stream {
         /// The request was HEAD.
         head_only: bool,
+        /// The client.
+        sharer: Sharer,
     },
     /// `POST /debug/profile`, `GET /ui/doctor` or `POST /ui/marks`.
     Job(Box<Job>),
@@ -102,6 +104,8 @@ pub enum DeferredRequest {
     Stream {
         /// The request was HEAD.
         head_only: bool,
+        /// The client.
+        sharer: Sharer,
     },
     /// A job for the live page.
     Job(Box<Job>),
@@ -441,7 +445,7 @@ impl Service {
                     if head.method == Method::Post {
                         query_pool::check_form(head)?;
                     }
-                    Ok(AdmittedRequest::Query(Box::new(RawQuery::of(head, payer.client()))))
+                    Ok(AdmittedRequest::Query(Box::new(RawQuery::of(head, self.sharer(payer)))))
                 }
             },
             Method::Other(_) => Err(HttpError::MethodNotAllowed { allow: "GET, HEAD, POST" }),
@@ -454,13 +458,13 @@ impl Service {
             let refusal =
                 HttpError::Unavailable { text: "the server is stopping", retry_after_s: http1::limits::RETRY_AFTER_S };
             self.shared.queries.refuse(Outcome::Draining);
-            self.refuse(refusal, query.client);
+            self.refuse(refusal, query.sharer.client);
             return respond.refuse(refusal);
         }
         if query.has_form
             && let Err(refusal) = query.take_form(body)
         {
-            self.refuse(refusal, query.client);
+            self.refuse(refusal, query.sharer.client);
             return respond.refuse(refusal);
         }
         // InfluxDB's statements come to the same path, in the URL or in a form.
@@ -594,7 +598,7 @@ impl http1::Service for Service {
                 respond.defer()
             }
             AdmittedRequest::Query(query) => self.query(query, body, respond, burst),
-            AdmittedRequest::Stream { head_only } => self.stream(head_only, respond, burst),
+            AdmittedRequest::Stream { head_only, sharer } => self.stream(head_only, sharer, respond, burst),
             AdmittedRequest::Job(job) => self.start_job(job, respond, burst),
             AdmittedRequest::ToPage => self.redirect_to_page(respond),
             AdmittedRequest::Page(request) => {

@@ -22,3 +22,4 @@ pub use engine::LogEngine;
 pub use log_stream::LogStream;
 pub use pool::{Engine, Failure, Pause, Pool, PoolSetup, QuerySubmitter, Share};
 pub use routes::{LOG_PATH, RawQuery, check_form, is_query};
+pub use shares::{Full, Seat, Seats, Sharer};

@@ -247,14 +247,13 @@ fn settle_in<E>(setup: &PoolSetup<E>) -> io::Result<()> {
 }
 
 impl QuerySubmitter {
-    /// Passes a query of `client` on to the pool. Never waits.
+    /// Passes a query on to the pool. Never waits.
     ///
     /// # Errors
     /// The refusal, and what the client reads: too many are waiting, or open, or this client has its share of them.
     pub fn submit(&self, query: Box<RawQuery>, token: Token) -> Result<Reader, (HttpError, &'static str)> {
         let Entry { jobs, spaces, open, shares, status, next_number } = &self.entry;
-        let client = query.client;
-        let waiting = match shares.wait(client) {
+        let waiting = match shares.wait(query.sharer) {
             Ok(waiting) => waiting,
             Err(full) => {
                 let (outcome, error, text) = refusal(full, "too many queries are waiting");
@@ -273,7 +272,7 @@ impl QuerySubmitter {
             response_channel::pipe(token, Arc::clone(&self.reactor), place, (number, spaces.clone()));
         // Before a thread can have it.
         status.receive();
-        match jobs.try_send(Job { client, query, arrived: Instant::now(), response, number, waiting, resume: None }) {
+        match jobs.try_send(Job { query, arrived: Instant::now(), response, number, waiting, resume: None }) {
             Ok(()) => Ok(reader),
             Err(_) => {
                 status.turn_away(Outcome::Full);
@@ -291,7 +290,7 @@ const fn refusal(full: Full, text_for_all: &'static str) -> (Outcome, HttpError,
         Full::Client => (
             Outcome::OverShare,
             HttpError::RateLimited { retry_after_s: http1::limits::RETRY_AFTER_S },
-            "this client has its share of the waiting and unread queries",
+            "this client, or its address, has its share of the waiting and unread queries",
         ),
     }
 }
@@ -354,9 +353,9 @@ impl<E: Engine> Worker<'_, E> {
         loop {
             match self.next() {
                 Some(Work::Evaluate(job)) => {
-                    let client = job.client;
+                    let sharer = job.query.sharer;
                     self.serve(job);
-                    self.schedule().finish(client);
+                    self.schedule().finish(sharer);
                 }
                 Some(Work::Deliver(number, delivery)) => self.deliver(number, delivery),
                 None => select_biased! {
@@ -389,7 +388,8 @@ impl<E: Engine> Worker<'_, E> {
     }
 
     fn serve(&self, job: Job) {
-        let Job { query, arrived, response, number, client, waiting, resume } = job;
+        let Job { query, arrived, response, number, waiting, resume } = job;
+        let sharer = query.sharer;
         drop(waiting);
         let PoolSetup { status, timeout, write_timeout, engine, draining, .. } = &self.shared.setup;
         let deadline = arrived + *timeout;
@@ -419,7 +419,7 @@ impl<E: Engine> Worker<'_, E> {
         let refused = match evaluated {
             Ok(prepared) => {
                 let mut delivery = Box::new(Delivery::new(prepared, &query, response, arrived, *write_timeout));
-                match delivery.to_keep().map(|bytes| self.shared.shares.keep(client, bytes)) {
+                match delivery.to_keep().map(|bytes| self.shared.shares.keep(sharer, bytes)) {
                     None => return self.deliver(number, delivery),
                     Some(Ok(kept)) => {
                         delivery.keep(kept);
@@ -432,12 +432,12 @@ impl<E: Engine> Worker<'_, E> {
                 }
             }
             Err(Failure::Refused { outcome, error, text, fields }) => Ok((response, outcome, error, text, fields)),
-            Err(Failure::Paused(Pause { at, seen, wait })) => match self.shared.shares.pause(client) {
+            Err(Failure::Paused(Pause { at, seen, wait })) => match self.shared.shares.pause(sharer) {
                 Ok(waiting) => {
                     status.pause();
                     let until = resume.map_or(arrived + wait, |resume| resume.until);
                     let resume = Some(Resume { at, until });
-                    let job = Job { client, query, arrived, response, number, waiting, resume };
+                    let job = Job { query, arrived, response, number, waiting, resume };
                     // There is a place for each that may wait, and the thread ends after this one.
                     let _ = self.intake.waiters.try_send(Waiter { job, seen });
                     return;

@@ -1,9 +1,9 @@
 //! Recognises requests that are queries, and copies the parts that the query thread needs. Nothing is parsed here: a
 //! parameter may be a regular expression, and compiling one on a reactor would take too long.
 
+use super::shares::Sharer;
 use http1::{Head, HttpError, Method};
 use query::{Kind, Refusal};
-use rate::ClientKey;
 
 /// The path of the log's lines.
 pub const LOG_PATH: &str = "/log";
@@ -31,8 +31,8 @@ pub(super) fn kind_of(path: &str) -> Result<Kind, Refusal> {
 /// A query as it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawQuery {
-    /// The client.
-    pub client: ClientKey,
+    /// The client, and the address of one that is not proven.
+    pub sharer: Sharer,
     /// The path, not percent-decoded.
     pub path: Box<str>,
     /// The text after `?`.
@@ -50,10 +50,10 @@ pub struct RawQuery {
 impl RawQuery {
     /// The query in `head`. Its strings are bounded by the size of a head.
     #[must_use]
-    pub fn of(head: &Head<'_>, client: ClientKey) -> Self {
+    pub fn of(head: &Head<'_>, sharer: Sharer) -> Self {
         let accept_encoding = if head.path == LOG_PATH { head.fields.get("accept-encoding") } else { None };
         Self {
-            client,
+            sharer,
             path: head.path.into(),
             parameters: head.query.unwrap_or_default().into(),
             accept: head.accept.map(Box::from),

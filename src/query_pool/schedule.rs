@@ -1,10 +1,13 @@
 //! Scheduling: waiting queries, in a lane for each client, and responses that wait for their clients.
 //! Behind one lock, which only the pool's threads take.
 
-use super::{delivery::Delivery, routes::RawQuery, shares::Taken};
+use super::{
+    delivery::Delivery,
+    routes::RawQuery,
+    shares::{Sharer, Taken, source_max},
+};
 use crate::query_pool::response_channel::Writer;
 use log::LogPosition;
-use rate::ClientKey;
 use std::{
     collections::{HashMap, VecDeque},
     time::Instant,
@@ -13,7 +16,6 @@ use std::{
 /// A query on its way to a thread.
 #[derive(Debug)]
 pub(super) struct Job {
-    pub client: ClientKey,
     pub query: Box<RawQuery>,
     pub arrived: Instant,
     pub response: Writer,
@@ -45,18 +47,22 @@ pub(super) enum Work {
 /// One client's queries.
 #[derive(Debug)]
 struct Lane {
-    client: ClientKey,
+    sharer: Sharer,
     waiting: VecDeque<Job>,
     running: usize,
+    /// Number of the last turn of its source; of one that had none, of the last before it came.
+    source_turn: u64,
 }
 
 /// The pending work.
 #[derive(Debug)]
 pub(super) struct Schedule {
-    /// Clients with a waiting or running query, in the order of their turns.
+    /// Clients with a waiting or running query. Sources take turns, so that nobody gets more of them by inventing
+    /// names; the clients of one source do in the order of these lanes.
     lanes: VecDeque<Lane>,
-    /// Threads that one client may have: half of them.
-    running_max: usize,
+    /// Number of the last turn.
+    turn: u64,
+    threads: usize,
     /// Responses with space for more, in turn.
     ready: VecDeque<(u64, Box<Delivery>)>,
     /// Responses without space.
@@ -65,20 +71,17 @@ pub(super) struct Schedule {
 
 impl Schedule {
     pub fn new(threads: usize) -> Self {
-        Self {
-            lanes: VecDeque::new(),
-            running_max: threads.div_ceil(2),
-            ready: VecDeque::new(),
-            parked: HashMap::new(),
-        }
+        Self { lanes: VecDeque::new(), turn: 0, threads, ready: VecDeque::new(), parked: HashMap::new() }
     }
 
     pub fn add(&mut self, job: Job) {
-        match self.lanes.iter_mut().find(|lane| lane.client == job.client) {
+        let sharer = job.query.sharer;
+        match self.lanes.iter_mut().find(|lane| lane.sharer == sharer) {
             Some(lane) => lane.waiting.push_back(job),
             None => {
-                let client = job.client;
-                self.lanes.push_back(Lane { client, waiting: VecDeque::from([job]), running: 0 });
+                let of_source = self.lanes.iter().find(|lane| lane.sharer.source == sharer.source);
+                let source_turn = of_source.map_or(self.turn, |lane| lane.source_turn);
+                self.lanes.push_back(Lane { sharer, waiting: VecDeque::from([job]), running: 0, source_turn });
             }
         }
     }
@@ -92,7 +95,11 @@ impl Schedule {
         let mut lane = self.lanes.remove(at)?;
         let job = lane.waiting.pop_front()?;
         lane.running += 1;
+        self.turn += 1;
+        let source = lane.sharer.source;
         self.lanes.push_back(lane);
+        let of_source = self.lanes.iter_mut().filter(|lane| lane.sharer.source == source);
+        of_source.for_each(|lane| lane.source_turn = self.turn);
         Some(Work::Evaluate(job))
     }
 
@@ -101,13 +108,24 @@ impl Schedule {
         !self.ready.is_empty() || self.next_lane().is_some()
     }
 
+    /// The lane whose turn it is. One client has half of the threads at most, and one source three quarters.
     fn next_lane(&self) -> Option<usize> {
-        self.lanes.iter().position(|lane| !lane.waiting.is_empty() && lane.running < self.running_max)
+        let running_of = |source| {
+            self.lanes.iter().filter(|lane| lane.sharer.source == source).map(|lane| lane.running).sum::<usize>()
+        };
+        let may_run = |lane: &Lane| {
+            !lane.waiting.is_empty()
+                && lane.running < self.threads.div_ceil(2)
+                && running_of(lane.sharer.source) < source_max(self.threads)
+        };
+        // The first of equals.
+        let lanes = self.lanes.iter().enumerate().filter(|(_, lane)| may_run(lane));
+        lanes.min_by_key(|(_, lane)| lane.source_turn).map(|(at, _)| at)
     }
 
     /// A query of this client has left its thread.
-    pub fn finish(&mut self, client: ClientKey) {
-        if let Some(at) = self.lanes.iter().position(|lane| lane.client == client) {
+    pub fn finish(&mut self, sharer: Sharer) {
+        if let Some(at) = self.lanes.iter().position(|lane| lane.sharer == sharer) {
             self.lanes[at].running -= 1;
             if self.lanes[at].running == 0 && self.lanes[at].waiting.is_empty() {
                 self.lanes.remove(at);

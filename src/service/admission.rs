@@ -6,6 +6,7 @@ use crate::{
     limits,
     protocols::{Dialect, credentials, payload_of},
     proxy::ForwardedFields,
+    query_pool::Sharer,
     trace::{Context, RequestStages},
 };
 use http1::{Head, HttpError};
@@ -114,6 +115,14 @@ impl Service {
     pub(super) fn set_client(&mut self, client: ClientAddress, caller: Caller) {
         self.client = client;
         self.client_key = caller.peer_key.filter(|_| client == caller.peer);
+    }
+
+    /// The identity whose share of queries and of the live page a request takes.
+    pub(super) fn sharer(&self, payer: Payer) -> Sharer {
+        match payer {
+            Payer::Key(client) | Payer::Address(client) | Payer::Keyless(client) => Sharer::proven(client),
+            Payer::Name(client) => Sharer { client, source: self.address_key() },
+        }
     }
 
     /// The key of the address of the client.

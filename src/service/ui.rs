@@ -4,6 +4,7 @@ use super::{AdmittedRequest, Burst, Caller, DeferredRequest, Payer, Service};
 use crate::{
     listening::Role,
     profile::ProfileRequest,
+    query_pool::Sharer,
     ui::{Job, MarkRequest, PageRequest},
 };
 use http1::{Head, HttpError, Method, Responder, Served, Status};
@@ -37,10 +38,11 @@ impl Service {
         match (head.path, head.method) {
             ("/ui", Method::Get | Method::Head) => Ok(AdmittedRequest::Page(page.requested(head))),
             ("/ui/stream", Method::Get | Method::Head) => {
-                self.admit_reader(head, AdmittedRequest::Stream { head_only: head.method == Method::Head })
+                let head_only = head.method == Method::Head;
+                self.admit_reader(head, |sharer| AdmittedRequest::Stream { head_only, sharer })
             }
             ("/ui/doctor", Method::Get | Method::Head) => {
-                self.admit_reader(head, AdmittedRequest::Job(Box::new(Job::Doctor)))
+                self.admit_reader(head, |sharer| AdmittedRequest::Job(Box::new(Job::Doctor(sharer))))
             }
             ("/ui/marks", Method::Post) => self.admit_mark(head, caller),
             ("/debug/profile", Method::Post) => self.admit_profile(head, caller),
@@ -51,10 +53,14 @@ impl Service {
     }
 
     /// Admits a request for figures: with a key, where there are keys.
-    fn admit_reader(&mut self, head: &Head<'_>, request: AdmittedRequest) -> Result<AdmittedRequest, HttpError> {
+    fn admit_reader(
+        &mut self,
+        head: &Head<'_>,
+        request: impl FnOnce(Sharer) -> AdmittedRequest,
+    ) -> Result<AdmittedRequest, HttpError> {
         match self.payer(head) {
             keyless @ Payer::Keyless(_) => Err(self.refuse_keyless(keyless)),
-            _ => Ok(request),
+            payer => Ok(request(self.sharer(payer))),
         }
     }
 
@@ -109,11 +115,17 @@ impl Service {
     }
 
     /// Passes the stream to its thread, unless the server is shutting down.
-    pub(super) fn stream(&mut self, head_only: bool, respond: Responder<'_>, burst: &mut Burst) -> Served {
+    pub(super) fn stream(
+        &mut self,
+        head_only: bool,
+        sharer: Sharer,
+        respond: Responder<'_>,
+        burst: &mut Burst,
+    ) -> Served {
         if let Some(refusal) = self.stopping(burst) {
             return respond.refuse(refusal);
         }
-        burst.result.deferred = Some(DeferredRequest::Stream { head_only });
+        burst.result.deferred = Some(DeferredRequest::Stream { head_only, sharer });
         respond.defer()
     }
 

@@ -3,7 +3,7 @@
 use super::{arrival::Preface, holders::HolderSlot};
 use crate::{
     limits,
-    query_pool::{RawQuery, response_channel::Reader},
+    query_pool::{RawQuery, Sharer, response_channel::Reader},
     service::{AdmittedRequest, Caller},
     stats::{Closed, Stamps},
     trace::Traces,
@@ -68,8 +68,8 @@ pub enum Timer {
 pub enum Source {
     /// Response to a query.
     Query(Box<RawQuery>),
-    /// The stream of the live page; `true` if only its head is wanted.
-    Stream(bool),
+    /// The stream of the live page; `true` if only its head is wanted, and the client.
+    Stream(bool, Sharer),
     /// A job for the live page.
     Job(Box<Job>),
 }

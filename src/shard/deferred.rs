@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     query_pool::{
-        RawQuery,
+        RawQuery, Sharer,
         response_channel::{ResponseEvent, Taken},
     },
     service::BurstResult,
@@ -37,25 +37,25 @@ impl State {
     pub(super) fn start(&mut self, token: Token, source: Source) {
         match source {
             Source::Query(query) => self.start_query(token, query),
-            Source::Stream(head_only) => self.start_stream(token, head_only),
+            Source::Stream(head_only, sharer) => self.start_stream(token, head_only, sharer),
             Source::Job(job) => self.start_job(token, *job),
         }
     }
 
-    /// Opens a stream of the live page, or responds 503 when too many are open.
-    fn start_stream(&mut self, token: Token, head_only: bool) {
+    /// Opens a stream of the live page, or responds that too many are open.
+    fn start_stream(&mut self, token: Token, head_only: bool, sharer: Sharer) {
         let Some(connection) = self.connections.get(token) else { return };
         connection.phase = Phase::Deferred;
         let opened = match &self.setup.streams {
-            Some(streams) => streams.open(token, head_only),
-            None => Err(HttpError::NotFound),
+            Some(streams) => streams.open(token, head_only, sharer),
+            None => Err((HttpError::NotFound, HttpError::NotFound.text())),
         };
         match opened {
             Ok(reader) => {
                 connection.reader = Some(reader);
                 self.set_timer(token, Timer::Live);
             }
-            Err(refusal) => self.refuse_deferred(token, refusal, refusal.text()),
+            Err((refusal, text)) => self.refuse_deferred(token, refusal, text),
         }
     }
 
@@ -65,14 +65,14 @@ impl State {
         connection.phase = Phase::Deferred;
         let started = match &self.setup.streams {
             Some(streams) => streams.start(token, job),
-            None => Err(HttpError::NotFound),
+            None => Err((HttpError::NotFound, HttpError::NotFound.text())),
         };
         match started {
             Ok(reader) => {
                 connection.reader = Some(reader);
                 self.set_timer(token, Timer::Job);
             }
-            Err(refusal) => self.refuse_deferred(token, refusal, refusal.text()),
+            Err((refusal, text)) => self.refuse_deferred(token, refusal, text),
         }
     }
 

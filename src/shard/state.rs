@@ -411,8 +411,8 @@ impl State {
             (Next::RespondDeferred, Some(DeferredRequest::Query(query))) => {
                 self.start_after_burst(token, Source::Query(query));
             }
-            (Next::RespondDeferred, Some(DeferredRequest::Stream { head_only })) => {
-                self.start_after_burst(token, Source::Stream(head_only));
+            (Next::RespondDeferred, Some(DeferredRequest::Stream { head_only, sharer })) => {
+                self.start_after_burst(token, Source::Stream(head_only, sharer));
             }
             (Next::RespondDeferred, Some(DeferredRequest::Page(request))) => self.respond_with_page(token, request),
             (Next::RespondDeferred, Some(DeferredRequest::Job(job))) => {

@@ -5,6 +5,7 @@ use super::marks::MarkRequest;
 use crate::{
     limits,
     profile::{self, ProfileRequest},
+    query_pool::Sharer,
 };
 use crossbeam_channel::Sender;
 use http1::HttpError;
@@ -23,8 +24,8 @@ pub const JSON: &str = "application/json";
 pub enum Job {
     /// A profile of the server.
     Profile(ProfileRequest),
-    /// The doctor's report of this host.
-    Doctor,
+    /// The doctor's report of this host, for this client.
+    Doctor(Sharer),
     /// A mark, which is begun or ended at once.
     Mark(MarkRequest),
 }

@@ -11,7 +11,10 @@ use super::{
 };
 use crate::{
     limits,
-    query_pool::response_channel::{Open, Permit, Reader, ReadyListener, ResponseEvent, SendError, Writer, pipe},
+    query_pool::{
+        Full, Seat, Seats, Sharer,
+        response_channel::{Open, Permit, Reader, ReadyListener, ResponseEvent, SendError, Writer, pipe},
+    },
     stats::{PointSpan, StreamEnd, StreamStatus, Update},
 };
 use crossbeam_channel::{Receiver, Sender, bounded, select};
@@ -77,6 +80,9 @@ struct Entry {
     profiles: Open,
     profiles_unread: Open,
     small_jobs: Open,
+    /// The streams and the doctor's reports, by client.
+    stream_seats: Seats,
+    doctor_seats: Seats,
     status: Arc<StreamStatus>,
     next_number: Arc<AtomicU64>,
 }
@@ -105,6 +111,8 @@ impl Live {
             profiles: Open::up_to(limits::PROFILES_MAX),
             profiles_unread: Open::up_to(limits::PROFILES_UNREAD_MAX),
             small_jobs: Open::up_to(limits::SMALL_JOBS_MAX),
+            stream_seats: Seats::new(limits::STREAMS_MAX),
+            doctor_seats: Seats::new(limits::SMALL_JOBS_MAX),
             status: Arc::clone(&setup.status),
             next_number: Arc::default(),
         };
@@ -133,24 +141,28 @@ impl StreamOpener {
     /// Opens a stream to the connection that `token` names. Never waits.
     ///
     /// # Errors
-    /// The refusal: too many are open.
-    pub fn open(&self, token: Token, head_only: bool) -> Result<Reader, HttpError> {
-        let Entry { commands, spaces, open, status, next_number, .. } = &self.entry;
-        let refusal = |text| HttpError::Unavailable { text, retry_after_s: http1::limits::RETRY_AFTER_S };
-        let Some(permit) = open.admit() else {
-            status.refuse();
-            return Err(refusal("too many live pages are open"));
+    /// The refusal, and what the client reads: too many are open, or this client has its share of them.
+    pub fn open(&self, token: Token, head_only: bool, sharer: Sharer) -> Result<Reader, (HttpError, &'static str)> {
+        let Entry { commands, spaces, open, stream_seats, status, next_number, .. } = &self.entry;
+        let taken = stream_seats.take(sharer).and_then(|seat| Ok((seat, open.admit().ok_or(Full::All)?)));
+        let (seat, permit) = match taken {
+            Ok(taken) => taken,
+            Err(full) => {
+                status.refuse();
+                return Err(full_for(full, "too many live pages are open"));
+            }
         };
         // A name that orders nothing.
         let number = next_number.fetch_add(1, Relaxed);
         let (writer, reader) = pipe(token, Arc::clone(&self.reactor), permit, (number, spaces.clone()));
         // Before the thread can have it.
         status.open();
-        match commands.try_send(Command::Open(Stream::new(number, writer, head_only))) {
+        let stream = Stream { _seat: Some(seat), ..Stream::new(number, writer, head_only) };
+        match commands.try_send(Command::Open(stream)) {
             Ok(()) => Ok(reader.of_stream()),
             Err(_) => {
                 status.end(StreamEnd::Left);
-                Err(refusal("the live page is unavailable"))
+                Err(full_for(Full::All, "the live page is unavailable"))
             }
         }
     }
@@ -158,23 +170,32 @@ impl StreamOpener {
     /// Starts a job whose result goes to the connection that `token` names. Never waits.
     ///
     /// # Errors
-    /// The refusal: one is under way, or too many are.
-    pub fn start(&self, token: Token, job: Job) -> Result<Reader, HttpError> {
-        let Entry { commands, spaces, profiles, profiles_unread, small_jobs, next_number, .. } = &self.entry;
-        let (making, permit) = match job {
+    /// The refusal, and what the client reads: one is under way, or too many are.
+    pub fn start(&self, token: Token, job: Job) -> Result<Reader, (HttpError, &'static str)> {
+        const TOO_MANY: &str = "too many requests of the live page are under way";
+        let Entry { commands, spaces, profiles, profiles_unread, small_jobs, doctor_seats, next_number, .. } =
+            &self.entry;
+        let conflict = |text| (HttpError::Conflict(text), text);
+        let small = || small_jobs.admit().ok_or_else(|| full_for(Full::All, TOO_MANY));
+        let (making, seat, permit) = match job {
             Job::Profile(_) => {
-                let making = profiles.admit().ok_or(HttpError::Conflict("a profile is being made"))?;
-                let unread = HttpError::Conflict("too many profiles are not read yet");
-                (Some(making), profiles_unread.admit().ok_or(unread)?)
+                let making = profiles.admit().ok_or_else(|| conflict("a profile is being made"))?;
+                let permit = profiles_unread.admit().ok_or_else(|| conflict("too many profiles are not read yet"))?;
+                (Some(making), None, permit)
             }
-            Job::Doctor | Job::Mark(_) => (None, small_jobs.admit().ok_or_else(|| refused(String::new()).0)?),
+            Job::Doctor(sharer) => {
+                let seat = doctor_seats.take(sharer).map_err(|full| full_for(full, TOO_MANY))?;
+                (None, Some(seat), small()?)
+            }
+            Job::Mark(_) => (None, None, small()?),
         };
         // A name that orders nothing.
         let number = next_number.fetch_add(1, Relaxed);
         let (writer, reader) = pipe(token, Arc::clone(&self.reactor), permit, (number, spaces.clone()));
-        match commands.try_send(Command::Start(Stream::of_job(number, writer, making), job)) {
+        let stream = Stream { making, _seat: seat, ..Stream::of_job(number, writer) };
+        match commands.try_send(Command::Start(stream, job)) {
             Ok(()) => Ok(reader),
-            Err(_) => Err(refused(String::new()).0),
+            Err(_) => Err(full_for(Full::All, "the live page is unavailable")),
         }
     }
 
@@ -182,6 +203,17 @@ impl StreamOpener {
     pub fn drain(&self) {
         // There is a place for it. Without the thread there are no streams.
         let _ = self.entry.commands.try_send(Command::Drain);
+    }
+}
+
+/// The refusal when there is no place.
+const fn full_for(full: Full, text_for_all: &'static str) -> (HttpError, &'static str) {
+    let retry_after_s = http1::limits::RETRY_AFTER_S;
+    match full {
+        Full::All => (HttpError::Unavailable { text: text_for_all, retry_after_s }, text_for_all),
+        Full::Client => {
+            (HttpError::RateLimited { retry_after_s }, "this client, or its address, has its share of the live page")
+        }
     }
 }
 
@@ -200,6 +232,8 @@ struct Stream {
     writer: Writer,
     /// Held while its profile is made.
     making: Option<Permit>,
+    /// Place of its client.
+    _seat: Option<Seat>,
     head_only: bool,
     /// The part that found no space.
     unsent: Option<ResponseEvent>,
@@ -230,6 +264,7 @@ impl Stream {
             number,
             writer,
             making: None,
+            _seat: None,
             head_only,
             unsent,
             lines,
@@ -242,8 +277,8 @@ impl Stream {
     }
 
     /// A stream for the result of a job.
-    fn of_job(number: u64, writer: Writer, making: Option<Permit>) -> Self {
-        Self { unsent: None, making, ..Self::new(number, writer, false) }
+    fn of_job(number: u64, writer: Writer) -> Self {
+        Self { unsent: None, ..Self::new(number, writer, false) }
     }
 
     /// Takes the result of its job, with which it ends.
@@ -441,7 +476,7 @@ impl Feeder {
                     self.end_jobs(vec![number], &Err(refused(format!("no thread can be started: {error}"))));
                 }
             }
-            Job::Doctor => self.start_doctor(number),
+            Job::Doctor(_) => self.start_doctor(number),
             Job::Mark(request) => {
                 let result = self.marks.apply(request, self.setup.clock.wall_ms(), self.setup.clock.monotonic_ns());
                 self.end_jobs(vec![number], &result);

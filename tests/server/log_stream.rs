@@ -46,9 +46,13 @@ fn read_all(server: &Server, mut position: String, max_bytes: usize, found: &mut
 
 /// Sends a request that waits, and returns once it does.
 fn waiter(server: &Server, parameters: &str) -> Client {
+    waiter_by(server.connect(), server, parameters, "")
+}
+
+/// The same on this connection, with these header lines.
+fn waiter_by(mut client: Client, server: &Server, parameters: &str, lines: &str) -> Client {
     let before = server.stat("/queries/log_waiting");
-    let mut client = server.connect();
-    client.send(&get(&format!("/log?{parameters}"))).unwrap();
+    client.send(&request("GET", &format!("/log?{parameters}"), lines)).unwrap();
     until("it waits", || (server.stat("/queries/log_waiting") > before).then_some(()));
     client
 }
@@ -157,6 +161,20 @@ fn waiters_are_bounded(driver: Driver) {
     until("nobody waits", || (server.stat("/queries/log_waiting") == 0).then_some(()));
 }
 
+/// Without keys an Authorization value is a name that anyone can invent.
+fn invented_names_leave_places_to_others(driver: Driver) {
+    const WAIT: &str = "from=end&wait=60s";
+    let server = with_driver(driver).start();
+    let name = |number: usize| authorization(&format!("name {number}"));
+    let _of_names: Vec<Client> =
+        (0..48).map(|number| waiter_by(server.connect(), &server, WAIT, &name(number))).collect();
+    server.request(&request("GET", &format!("/log?{WAIT}"), &name(48))).refusal(429);
+    read(&server, WAIT).refusal(429);
+    let from_another = || Client::try_connect_from([127, 0, 0, 2].into(), server.address).unwrap();
+    let _others: Vec<Client> = (0..16).map(|_| waiter_by(from_another(), &server, WAIT, "")).collect();
+    from_another().request(&get(&format!("/log?{WAIT}"))).refusal(503);
+}
+
 fn lines_that_are_deleted_are_gone(driver: Driver) {
     let server = with_driver(driver).flag("--rotate-size", "64KiB").flag("--retain-size", "64KiB").start();
     let mut round = 0;
@@ -225,6 +243,7 @@ on_both_drivers!(
     a_wait_ends_with_the_next_line,
     a_wait_in_vain_ends_empty,
     waiters_are_bounded,
+    invented_names_leave_places_to_others,
     lines_that_are_deleted_are_gone,
     a_consumer_resumes_by_position,
 );

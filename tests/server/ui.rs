@@ -114,7 +114,11 @@ pub struct Stream {
 impl Stream {
     /// Opens a stream by a request with these header lines.
     pub fn open(address: SocketAddr, lines: &str) -> Self {
-        let mut client = Client::connect(address);
+        Self::open_by(Client::connect(address), lines)
+    }
+
+    /// Opens a stream on this connection.
+    fn open_by(mut client: Client, lines: &str) -> Self {
         client.send(&request("GET", "/ui/stream", lines)).unwrap();
         let head = client.response_without_body();
         assert_eq!((head.status, head.header("Content-Type")), (200, Some("application/x-ndjson")));
@@ -251,17 +255,25 @@ fn streams_need_a_key_where_there_are_keys(driver: Driver) {
 
 fn streams_have_a_bound(driver: Driver) {
     let server = with_driver(driver).start();
-    let mut streams: Vec<Stream> = (0..64).map(|_| Stream::open(server.address, "")).collect();
+    let mut streams: Vec<Stream> = (0..32).map(|_| Stream::open(server.address, "")).collect();
+    server.request(&get("/ui/stream")).refusal(429);
+    // Names that no key proves share what their address has: three quarters.
+    let name = |number: usize| authorization(&format!("name {number}"));
+    let of_names = (0..16).map(|number| Stream::open(server.address, &name(number)));
+    streams.extend(of_names);
+    server.request(&request("GET", "/ui/stream", &name(16))).refusal(429);
+    let from_another = || Client::try_connect_from([127, 0, 0, 2].into(), server.address).unwrap();
+    streams.extend((0..16).map(|_| Stream::open_by(from_another(), "")));
     for stream in &mut streams {
         assert_eq!(stream.next().unwrap()["type"], "hello");
     }
-    server.request(&get("/ui/stream")).refusal(503);
-    assert_eq!((server.stat("/live_page/streams"), server.stat("/live_page/streams_refused")), (64, 1));
+    from_another().request(&get("/ui/stream")).refusal(503);
+    assert_eq!((server.stat("/live_page/streams"), server.stat("/live_page/streams_refused")), (64, 3));
     // Batches are served as before.
     assert_eq!(server.request(&post(BATCH)).processed(), 2);
     streams.pop();
     until("a client that leaves makes space for another", || {
-        let mut client = server.connect();
+        let mut client = from_another();
         client.send(&get("/ui/stream")).unwrap();
         (client.response_without_body().status == 200).then_some(())
     });

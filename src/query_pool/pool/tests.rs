@@ -1,5 +1,5 @@
 use super::*;
-use crate::query_pool::{delivery::Render, response_channel::Taken};
+use crate::query_pool::{Sharer, delivery::Render, response_channel::Taken};
 use crossbeam_channel::unbounded;
 use rate::{ClientKey, ClientKeys};
 use std::sync::Mutex;
@@ -110,8 +110,12 @@ impl Bench {
     }
 
     fn submit_as(&self, client: &str, name: &str, head_only: bool) -> Result<Reader, HttpError> {
-        let client = self.keys.authorization(client.as_bytes());
-        let query = query(client, name, head_only);
+        let sharer = Sharer::proven(self.keys.authorization(client.as_bytes()));
+        self.submit_for(sharer, name, head_only)
+    }
+
+    fn submit_for(&self, sharer: Sharer, name: &str, head_only: bool) -> Result<Reader, HttpError> {
+        let query = query(sharer, name, head_only);
         self.entrance.submit(Box::new(query), Token::new(0, 0)).map_err(|(error, _)| error)
     }
 
@@ -147,9 +151,9 @@ impl Bench {
     }
 }
 
-fn query(client: ClientKey, name: &str, head_only: bool) -> RawQuery {
+fn query(sharer: Sharer, name: &str, head_only: bool) -> RawQuery {
     RawQuery {
-        client,
+        sharer,
         path: "/query".into(),
         parameters: name.into(),
         has_form: false,
@@ -280,6 +284,42 @@ fn lanes_take_turns_and_nobody_has_all_threads() {
         bench.command.send(Command::Respond(1)).unwrap();
     }
     bench.wait(Outcome::Completed, 23);
+}
+
+#[test]
+fn invented_names_get_no_turns_of_others() {
+    let bench = bench(1, LONG);
+    let address = bench.keys.authorization(b"address");
+    let named = |name: u32| Sharer { client: bench.keys.authorization(&name.to_le_bytes()), source: address };
+    let _of_names: Vec<Reader> = (0..20).map(|name| bench.submit_for(named(name), "named", false).unwrap()).collect();
+    assert_eq!(bench.begun().0, "named");
+    let _of_two: Vec<Reader> = (0..2).map(|_| bench.submit_as("two", "two", false).unwrap()).collect();
+    // All of the names came before them.
+    for next in ["named", "two", "named", "two", "named"] {
+        bench.command.send(Command::Respond(1)).unwrap();
+        assert_eq!(bench.begun().0, next);
+    }
+    for _ in 0..20 {
+        bench.command.send(Command::Respond(1)).unwrap();
+    }
+    bench.wait(Outcome::Completed, 22);
+}
+
+#[test]
+fn invented_names_do_not_have_all_threads() {
+    let bench = bench(4, LONG);
+    let address = bench.keys.authorization(b"address");
+    let named = |name: u32| Sharer { client: bench.keys.authorization(&name.to_le_bytes()), source: address };
+    let _of_names: Vec<Reader> = (0..20).map(|name| bench.submit_for(named(name), "named", false).unwrap()).collect();
+    for _ in 0..3 {
+        assert_eq!(bench.begun().0, "named");
+    }
+    let _of_two = bench.submit_as("two", "two", false).unwrap();
+    assert_eq!(bench.begun().0, "two", "a thread is left for it");
+    for _ in 0..21 {
+        bench.command.send(Command::Respond(1)).unwrap();
+    }
+    bench.wait(Outcome::Completed, 21);
 }
 
 /// One thread, and more readers who do not read than there are threads anywhere.
@@ -449,7 +489,7 @@ fn threads_settle_on_their_cores() {
         status: Arc::new(QueryStatus::new(1)),
     })
     .unwrap();
-    let query = query(ClientKey::default(), "", false);
+    let query = query(Sharer::proven(ClientKey::default()), "", false);
     let _reader = pool.submitter(Arc::new(mailbox)).submit(Box::new(query), Token::new(0, 0)).unwrap();
     assert_eq!(cores.recv_timeout(LONG).unwrap(), [core]);
 }

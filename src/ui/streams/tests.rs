@@ -28,6 +28,12 @@ fn start() -> Ends {
     Ends { live, opener, updates, status, messages }
 }
 
+/// A client that is proven.
+fn sharer(number: u32) -> Sharer {
+    static KEYS: std::sync::LazyLock<rate::ClientKeys> = std::sync::LazyLock::new(rate::ClientKeys::new);
+    Sharer::proven(KEYS.authorization(&number.to_le_bytes()))
+}
+
 fn point(number: u64) -> Update {
     Update::Point { span: PointSpan::Second, json: number.to_string().into_bytes().into() }
 }
@@ -64,7 +70,7 @@ fn a_late_stream_begins_with_the_history() {
     let Ends { live, opener, updates, status, messages } = start();
     (0..50).for_each(|number| updates.send(point(number)).unwrap());
     until("the points are taken", || status.points.load(Relaxed) == 50);
-    let reader = opener.open(Token::new(0, 0), false).unwrap();
+    let reader = opener.open(Token::new(0, 0), false, sharer(0)).unwrap();
     let first = lines(&reader, 5);
     let types: Vec<_> = first.iter().map(|line| line["type"].as_str().unwrap()).collect();
     assert_eq!(types, ["hello", "history", "history", "history", "history"]);
@@ -83,8 +89,8 @@ fn a_late_stream_begins_with_the_history() {
 #[test]
 fn a_stream_that_is_not_read_is_ended_and_counted() {
     let Ends { live, opener, updates, status, messages: _messages } = start();
-    let unread = opener.open(Token::new(0, 0), false).unwrap();
-    let read = opener.open(Token::new(1, 0), false).unwrap();
+    let unread = opener.open(Token::new(0, 0), false, sharer(0)).unwrap();
+    let read = opener.open(Token::new(1, 0), false, sharer(0)).unwrap();
     lines(&read, 3);
     let sent = (limits::STREAM_LINES_WAITING_MAX + limits::PIECES_WAITING_MAX + 3) as u64;
     for number in 0..sent {
@@ -102,15 +108,19 @@ fn a_stream_that_is_not_read_is_ended_and_counted() {
 #[test]
 fn streams_have_a_bound_and_are_free_when_they_end() {
     let Ends { live, opener, status, updates, messages } = start();
-    let mut readers: Vec<Reader> = (0..64).map(|slot| opener.open(Token::new(slot, 0), false).unwrap()).collect();
-    assert!(opener.open(Token::new(99, 0), false).is_err());
-    assert_eq!((status.opened(), status.refused()), (64, 1));
+    let open = |slot: u32, client| opener.open(Token::new(slot, 0), false, sharer(client));
+    let mut readers: Vec<Reader> = (0..32).map(|slot| open(slot, 0).unwrap()).collect();
+    // Half of the streams are one client's share.
+    assert!(matches!(open(99, 0), Err((HttpError::RateLimited { retry_after_s: 1.. }, _))));
+    readers.extend((32..64).map(|slot| open(slot, 1).unwrap()));
+    assert!(matches!(open(99, 2), Err((HttpError::Unavailable { retry_after_s: 1.., .. }, _))));
+    assert_eq!((status.opened(), status.refused()), (64, 2));
     readers.pop();
     until("its place is free", || {
         updates.send(point(0)).unwrap();
         // A notice of the channel holds its place, too.
         while messages.take().is_some() {}
-        opener.open(Token::new(99, 0), false).is_ok()
+        open(99, 2).is_ok()
     });
     drop((readers, opener));
     assert!(live.stop());
@@ -119,7 +129,7 @@ fn streams_have_a_bound_and_are_free_when_they_end() {
 #[test]
 fn a_drain_ends_each_stream_behind_a_whole_line() {
     let Ends { live, opener, status, updates, messages: _messages } = start();
-    let readers: Vec<Reader> = (0..3).map(|slot| opener.open(Token::new(slot, 0), false).unwrap()).collect();
+    let readers: Vec<Reader> = (0..3).map(|slot| opener.open(Token::new(slot, 0), false, sharer(0)).unwrap()).collect();
     updates.send(point(1)).unwrap();
     opener.drain();
     for reader in &readers {
@@ -139,7 +149,8 @@ fn body(reader: &Reader) -> Value {
 #[test]
 fn doctor_makes_one_report_for_all_who_wait() {
     let Ends { live, opener, messages: _messages, .. } = start();
-    let readers: Vec<Reader> = (0..5).map(|slot| opener.start(Token::new(slot, 0), Job::Doctor).unwrap()).collect();
+    let readers: Vec<Reader> =
+        (0..5).map(|slot| opener.start(Token::new(slot, 0), Job::Doctor(sharer(slot))).unwrap()).collect();
     let reports: Vec<Value> = readers.iter().map(body).collect();
     assert!(reports.iter().all(|report| *report == json!({ "report": 0 })), "{reports:?}");
     drop((readers, opener));
@@ -149,7 +160,7 @@ fn doctor_makes_one_report_for_all_who_wait() {
 #[test]
 fn marks_are_in_each_stream() {
     let Ends { live, opener, messages: _messages, .. } = start();
-    let early = opener.open(Token::new(0, 0), false).unwrap();
+    let early = opener.open(Token::new(0, 0), false, sharer(0)).unwrap();
     assert_eq!(lines(&early, 3).len(), 3, "no marks, no line");
     let mark = |request| body(&opener.start(Token::new(1, 0), Job::Mark(request)).unwrap());
     let begun = mark(MarkRequest::Begin("run".into()));
@@ -159,7 +170,7 @@ fn marks_are_in_each_stream() {
         lines(&early, 2),
         [json!({ "type": "marks", "marks": [begun] }), json!({ "type": "marks", "marks": [ended] })]
     );
-    let late = opener.open(Token::new(2, 0), false).unwrap();
+    let late = opener.open(Token::new(2, 0), false, sharer(0)).unwrap();
     assert_eq!(lines(&late, 4)[3]["marks"][0], ended);
     drop((early, late, opener));
     assert!(live.stop());
@@ -168,7 +179,7 @@ fn marks_are_in_each_stream() {
 #[test]
 fn head_of_a_stream_has_no_lines() {
     let Ends { live, opener, status, messages: _messages, .. } = start();
-    let reader = opener.open(Token::new(0, 0), true).unwrap();
+    let reader = opener.open(Token::new(0, 0), true, sharer(0)).unwrap();
     assert!(lines(&reader, usize::MAX).is_empty());
     until("it has ended", || status.active() == 0);
     drop((reader, opener));

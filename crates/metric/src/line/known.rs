@@ -81,26 +81,28 @@ impl LineHeads {
 #[inline]
 #[must_use]
 pub fn read_number(text: &[u8], at: usize) -> Option<(f64, usize)> {
-    match quick_decimal(text, at) {
-        Some(found) => Some(found),
+    // In registers, whichever it is: what follows the number waits for its end.
+    let (float, end) = match quick_decimal(text, at) {
+        Some(found) => found,
         None => slow_number(text, at),
-    }
+    };
+    (end > at).then_some((float, end))
 }
 
 /// Reads a number with at most eight digits before its point and behind it, if it has one, and a comma behind them, as
-/// [`short_decimal`] does: by two words, and without a loop or a branch that depends on how many digits there are.
+/// [`short_decimal`] does: by two words, and without a loop or a branch that depends on how many digits there are. No
+/// place that is read depends on a byte that was, except for the digits behind the point.
 #[inline(always)]
 fn quick_decimal(text: &[u8], at: usize) -> Option<(f64, usize)> {
-    const BYTES: usize = 1 + 3 * WORD_BYTES;
-    let all: &[u8; BYTES] = text.get(at..)?.first_chunk()?;
-    let is_negative = all[0] == b'-';
-    let digits: &[u8; BYTES - 1] = all[usize::from(is_negative)..].first_chunk()?;
+    const BYTES: usize = 3 * WORD_BYTES;
+    const POINTS: block::Block = [b'.'; block::BLOCK_BYTES];
+    let digits: &[u8; BYTES] = text.get(at..)?.first_chunk()?;
     // Whatever is behind the block counts as no digit: the comma must be there then, or what is read is not accepted.
     let others = !block::digits(digits.first_chunk()?);
+    let behind = others & (others - 1);
     let point = others.trailing_zeros() as usize;
-    let has_point = digits[point] == b'.';
-    let behind_point = (others & (others - 1)).trailing_zeros() as usize;
-    let end = if has_point { behind_point } else { point };
+    let has_point = (others ^ behind) & block::equal(digits.first_chunk()?, &POINTS) != 0;
+    let end = if has_point { behind.trailing_zeros() as usize } else { point };
     let fraction = end - point - usize::from(has_point);
     let is_short = (1..=WORD_BYTES).contains(&point) && fraction <= WORD_BYTES;
     let is_number = (digits[0] != b'0' || point == 1) && has_point == (fraction > 0) && digits[end] == b',';
@@ -110,20 +112,28 @@ fn quick_decimal(text: &[u8], at: usize) -> Option<(f64, usize)> {
     let word = |from: usize| Some(u64::from_le_bytes(*digits[from..].first_chunk()?) ^ ZEROS);
     // Digits behind as many zeros as there are bytes of others. In halves, as no digits are a shift by 64.
     let (integer_bits, half_bits) = (64 - 8 * point, 32 - 4 * fraction);
-    let integer = number_of_digits(word(0)? << integer_bits);
-    let mantissa = integer * INTEGER_POWERS[fraction] + number_of_digits(word(point + 1)? << half_bits << half_bits);
+    let (integer, behind) = (word(0)? << integer_bits, word(point + 1)? << half_bits << half_bits);
+    let mantissa = match point + fraction {
+        // As one number, as most are.
+        0..=WORD_BYTES => number_of_digits(integer >> (8 * fraction) | behind),
+        _ => number_of_digits(integer) * INTEGER_POWERS[fraction] + number_of_digits(behind),
+    };
     if mantissa > EXACT_MAX {
         return None;
     }
     #[expect(clippy::cast_precision_loss, reason = "exact up to the bound")]
-    let magnitude = mantissa.cast_signed() as f64 / POWERS[fraction];
-    let end = at + usize::from(is_negative) + end;
-    Some((f64::from_bits(magnitude.to_bits() | u64::from(is_negative) << 63), end))
+    let float = mantissa.cast_signed() as f64 / POWERS[fraction];
+    Some((float, at + end))
 }
 
+/// Reads a number that is not as most are, as [`read_number`] does. The offset is `at` if there is none.
 #[inline(never)]
-fn slow_number(text: &[u8], at: usize) -> Option<(f64, usize)> {
-    short_decimal(text, at).or_else(|| any_number(text, at))
+fn slow_number(text: &[u8], at: usize) -> (f64, usize) {
+    let negative = || {
+        let (float, end) = text.get(at).filter(|&&first| first == b'-').and_then(|_| quick_decimal(text, at + 1))?;
+        Some((-float, end))
+    };
+    negative().or_else(|| short_decimal(text, at)).or_else(|| any_number(text, at)).unwrap_or((0.0, at))
 }
 
 /// Reads a number with a comma behind it that is a quotient of two integers which floats have exactly: rounding the
@@ -234,6 +244,10 @@ mod tests {
             "0.9007199254740992",
             "0.000000000000000001",
             "0.0000000000000000001",
+            "1234567.8",
+            "1.2345678",
+            "123456.78",
+            "123456.789",
             "12345678.12345678",
             "-12345678.12345678",
             "90071992.54740993",

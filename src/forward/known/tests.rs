@@ -111,6 +111,20 @@ fn series_that_ended_give_their_place_to_new_ones() {
 }
 
 #[test]
+fn texts_of_all_lengths_are_the_same_or_not() {
+    for bytes in 0..100 {
+        let text: Vec<u8> = (0..bytes).collect();
+        assert!(is_same(&text, &text.clone()));
+        for place in 0..text.len() {
+            let mut other = text.clone();
+            other[place] ^= 0x80;
+            assert!(!is_same(&text, &other), "{bytes} {place}");
+            assert!(!is_same(&text, &text[..place]) && !is_same(&text[..place], &text));
+        }
+    }
+}
+
+#[test]
 fn what_follows_no_number_is_not_taken_behind_one() {
     let stale = line(1, "m", "\"NaN\",\"stale\":true", "gauge", "");
     let foreign = line(2, "m", "1,\"stale\":true", "gauge", "");

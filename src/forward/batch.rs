@@ -64,22 +64,42 @@ impl Series {
 
     /// Appends a sample to those of this series.
     #[inline(always)]
-    fn append(&mut self, samples: &mut Vec<Sample>, sample: Sample) {
+    fn append(&mut self, samples: &mut Places, sample: Sample) {
         if self.count == self.capacity {
             self.grow(samples);
         }
-        samples[(self.begin + self.count) as usize] = sample;
+        samples.all[(self.begin + self.count) as usize] = sample;
         self.count += 1;
     }
 
     /// Moves the samples to where twice as many fit.
     #[cold]
-    fn grow(&mut self, samples: &mut Vec<Sample>) {
-        let begin = stored(samples.len());
+    fn grow(&mut self, samples: &mut Places) {
         self.capacity *= 2;
-        samples.extend_from_within(self.begin as usize..(self.begin + self.count) as usize);
-        samples.resize((begin + self.capacity) as usize, (0, 0));
+        let begin = samples.take(self.capacity);
+        samples.all.copy_within(self.begin as usize..(self.begin + self.count) as usize, begin as usize);
         self.begin = begin;
+    }
+}
+
+/// Places of samples, which keep what they had until it is overwritten.
+#[derive(Debug, Default)]
+struct Places {
+    all: Vec<Sample>,
+    /// Those of this batch, from the first one on.
+    taken: usize,
+}
+
+impl Places {
+    /// Takes so many places: the first one.
+    #[inline]
+    fn take(&mut self, count: u32) -> u32 {
+        let begin = self.taken;
+        self.taken += count as usize;
+        if self.taken > self.all.len() {
+            self.all.resize(self.taken, (0, 0));
+        }
+        stored(begin)
     }
 }
 
@@ -206,7 +226,7 @@ pub struct Batch {
     symbols: Vec<Symbol>,
     series: Vec<Series>,
     /// The samples, by series, each with space for some more, and what was left by those that have moved.
-    samples: Vec<Sample>,
+    samples: Places,
     /// Number of samples.
     len: usize,
     /// Samples that a new series has space for, while all that have it take no more than this many.
@@ -231,7 +251,7 @@ impl Batch {
             text: Vec::new(),
             symbols: Vec::new(),
             series: Vec::new(),
-            samples: Vec::new(),
+            samples: Places::default(),
             len: 0,
             capacity: 1,
             samples_reserved_max: 0,
@@ -253,7 +273,7 @@ impl Batch {
         self.text.shrink_to(self.text_bytes_max);
         self.symbols.clear();
         self.series.clear();
-        self.samples.clear();
+        self.samples.taken = 0;
         self.len = 0;
         self.spellings.clear();
         self.by_spelling.clear();
@@ -328,10 +348,9 @@ impl Batch {
         // The high bits, as the table has the low ones.
         let lane = usize::try_from((hash >> 32) % self.sharding.lanes as u64).unwrap_or(0);
         let first_symbol = stored(self.symbols.len());
-        let begin = samples.len();
-        let is_reserved = begin + self.capacity as usize <= self.samples_reserved_max;
+        let is_reserved = samples.taken + self.capacity as usize <= self.samples_reserved_max;
         let capacity = if is_reserved { self.capacity } else { 1 };
-        samples.resize(begin + capacity as usize, (0, 0));
+        let begin = samples.take(capacity);
         self.symbols.extend_from_slice(symbols);
         series.push(Series {
             labels: append_text(text, labels),
@@ -339,7 +358,7 @@ impl Batch {
             kind: Kind::Untyped,
             hash,
             lane,
-            begin: stored(begin),
+            begin,
             capacity,
             count: 0,
             newest_ms: i64::MIN,
@@ -357,7 +376,7 @@ impl Batch {
         let taken = if index == place.series { place.taken } else { 0 };
         let left = series.count - taken;
         let count = left.min(u32::try_from(count).unwrap_or(u32::MAX));
-        let samples = &series.samples(&self.samples)[taken as usize..][..count as usize];
+        let samples = &series.samples(&self.samples.all)[taken as usize..][..count as usize];
         let run = Run { batch: self, series, samples };
         let behind = match count {
             _ if count == left => Place { series: index + 1, taken: 0 },
@@ -397,7 +416,7 @@ impl Batch {
         let hash_of = |time: &Time| sharding.hasher.hash_one((time.series, time.timestamp_ms));
         if !series.is_indexed {
             series.is_indexed = true;
-            for (sample, &(_, timestamp_ms)) in (0..).zip(series.samples(samples)) {
+            for (sample, &(_, timestamp_ms)) in (0..).zip(series.samples(&samples.all)) {
                 let time = Time { timestamp_ms, series: owner, sample };
                 by_time.insert_unique(hash_of(&time), time, hash_of);
             }
@@ -406,7 +425,7 @@ impl Batch {
         let is_same = |time: &Time| time.series == owner && time.timestamp_ms == timestamp_ms;
         match by_time.entry(hash_of(&own), is_same, hash_of) {
             Entry::Occupied(entry) => {
-                samples[(series.begin + entry.get().sample) as usize].0 = value_bits;
+                samples.all[(series.begin + entry.get().sample) as usize].0 = value_bits;
                 self.superseded += 1;
                 return;
             }
@@ -563,7 +582,7 @@ mod tests {
             assert_eq!(batch.len(), found.iter().map(|(_, values)| values.len()).sum::<usize>());
             // What is reserved is bounded by the samples of this batch and the one before.
             let bound = batch.samples_reserved_max + 4 * batch.len();
-            assert!(batch.samples.len() <= bound, "{} over {bound}", batch.samples.len());
+            assert!(batch.samples.taken <= bound, "{} over {bound}", batch.samples.taken);
             batch.clear();
         }
     }

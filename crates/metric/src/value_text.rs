@@ -7,14 +7,15 @@ pub(super) type Place = [u8; VALUE_BYTES_MAX];
 
 /// Writes the shortest text that reads back as the same float to the front of `out`, an integer without a point, and
 /// `"NaN"`, `"+Inf"` and `"-Inf"` with their quotation marks. Returns its length.
-#[inline]
+#[inline(always)]
 pub(super) fn put_float(float: f64, out: &mut Place) -> usize {
-    match integer_of(float) {
-        Some(integer) => put_integer(integer < 0, integer.unsigned_abs(), out),
+    match magnitude_of(float) {
+        Some(magnitude) => put_integer(float.is_sign_negative(), magnitude, out),
         None => put_no_integer(float, out),
     }
 }
 
+#[inline(never)]
 fn put_no_integer(float: f64, out: &mut Place) -> usize {
     if float.is_nan() {
         return put_text(br#""NaN""#, out);
@@ -27,43 +28,41 @@ fn put_no_integer(float: f64, out: &mut Place) -> usize {
     put_text(shortest.strip_suffix(b".0").unwrap_or(shortest), out)
 }
 
-#[inline]
 fn put_text(text: &[u8], out: &mut Place) -> usize {
     out[..text.len()].copy_from_slice(text);
     text.len()
 }
 
 /// Writes an integer in decimal digits to the front of `out`, and returns their number with the sign.
-#[inline]
+#[inline(always)]
 pub(super) fn put_integer(is_negative: bool, magnitude: u64, out: &mut Place) -> usize {
-    out[0] = b'-';
-    let start = usize::from(is_negative);
     // Two thirds of what an exporter shows are 0, and most of the others are counts.
-    if magnitude < 10 {
-        out[start] = b'0' | low_byte(magnitude);
-        return start + 1;
+    if magnitude < 10 && !is_negative {
+        out[0] = b'0' | low_byte(magnitude);
+        return 1;
     }
-    start + put_digits(magnitude, &mut out[start..])
+    put_digits(is_negative, magnitude, out)
 }
 
-/// Writes the digits of `magnitude`, which is not 0, to the front of `out`, and returns their number. Up to seven bytes
-/// behind them are written to.
-#[inline]
-fn put_digits(magnitude: u64, out: &mut [u8]) -> usize {
-    let (high, low) = (magnitude / EIGHT_DIGITS, magnitude % EIGHT_DIGITS);
-    if high == 0 {
-        return put_first(low, out);
+/// Writes an integer as [`put_integer`] does. Bytes behind its digits are written to.
+#[inline(never)]
+fn put_digits(is_negative: bool, magnitude: u64, out: &mut Place) -> usize {
+    out[0] = b'-';
+    let start = usize::from(is_negative);
+    if magnitude < EIGHT_DIGITS {
+        return start + put_first(magnitude, &mut out[start..]);
     }
-    let (highest, high) = (high / EIGHT_DIGITS, high % EIGHT_DIGITS);
-    let length = if highest == 0 {
-        put_first(high, out)
+    let (high, low) = (magnitude / EIGHT_DIGITS, magnitude % EIGHT_DIGITS);
+    let mut end = start;
+    if high < EIGHT_DIGITS {
+        end += put_first(high, &mut out[end..]);
     } else {
-        let length = put_first(highest, out);
-        put_eight(high, &mut out[length..]);
-        length + 8
-    };
-    put_eight(low, &mut out[length..]);
-    length + 8
+        end += put_first(high / EIGHT_DIGITS, &mut out[end..]);
+        put_eight(high % EIGHT_DIGITS, &mut out[end..]);
+        end += 8;
+    }
+    put_eight(low, &mut out[end..]);
+    end + 8
 }
 
 /// The first number that has more than eight digits.
@@ -71,11 +70,12 @@ const EIGHT_DIGITS: u64 = 100_000_000;
 /// Eight zeros.
 const ZEROS: u64 = u64::from_le_bytes(*b"00000000");
 
-/// Writes up to eight digits without those in front that are 0, of which not all are, and returns their number.
-#[inline]
+/// Writes up to eight digits without the zeros in front, of 0 one, and returns their number.
+#[inline(always)]
 fn put_first(number: u64, out: &mut [u8]) -> usize {
     let digits = eight_digits(number);
-    let zeros = digits.trailing_zeros() / 8;
+    // The last digit counts though it is 0.
+    let zeros = (digits | 1 << 56).trailing_zeros() / 8;
     out[..8].copy_from_slice(&((digits | ZEROS) >> (8 * zeros)).to_le_bytes());
     8 - zeros as usize
 }
@@ -100,17 +100,15 @@ const fn low_byte(number: u64) -> u8 {
     number.to_le_bytes()[0]
 }
 
-/// The integer that a float is, up to 2^53, where floats are integers without gaps; `None` for any other float, and for
-/// negative zero.
-#[inline]
-fn integer_of(float: f64) -> Option<i64> {
-    const INTEGER_MAX: u64 = 1 << 53;
-    // It saturates for what is no i64, and is then above the bound.
-    #[expect(clippy::cast_possible_truncation, reason = "the comparison with the float finds what is lost")]
-    let integer = float as i64;
-    #[expect(clippy::cast_precision_loss, reason = "exact up to the bound")]
-    let is_exact = (integer as f64).to_bits() == float.to_bits();
-    (is_exact && integer.unsigned_abs() <= INTEGER_MAX).then_some(integer)
+/// The integer that a float is without its sign, up to 2^52; `None` for any other float.
+#[inline(always)]
+fn magnitude_of(float: f64) -> Option<u64> {
+    // From 2^52 to 2^53, floats are integers without gaps: a sum with it is rounded to one, which its last bits are.
+    const WHOLE: f64 = 4_503_599_627_370_496.0;
+    let sum = float.abs() + WHOLE;
+    // What is no number, or above the sums that are as exact, has other bits in front.
+    let integer = sum.to_bits().wrapping_sub(WHOLE.to_bits());
+    ((sum - WHOLE).to_bits() == float.abs().to_bits() && integer <= 1 << 52).then_some(integer)
 }
 
 #[cfg(test)]
@@ -150,6 +148,22 @@ mod tests {
             (f64::NEG_INFINITY, "\"-Inf\""),
         ] {
             assert_eq!(float(value), text);
+        }
+    }
+
+    #[test]
+    fn whole_floats_have_the_digits_of_their_integer() {
+        for shift in 0..=53 {
+            let power = 1_u64 << shift;
+            for integer in [power - 1, power, power + 1, power + power / 2].map(|integer| integer.min(1 << 53)) {
+                #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53")]
+                let value = integer as f64;
+                assert_eq!((float(value), float(-value)), (integer.to_string(), format!("-{integer}")));
+                // Between two integers, where floats are as near.
+                let half = value + 0.5;
+                let is_exact = half - value == 0.5;
+                assert_eq!(float(half).ends_with(".5"), is_exact, "{half}");
+            }
         }
     }
 

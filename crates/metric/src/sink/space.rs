@@ -109,9 +109,10 @@ impl<'s> LineSpace<'s> {
     /// left.
     #[inline(always)]
     pub(super) fn put_value(&mut self, put: impl FnOnce(&mut Place) -> usize) {
-        let (place, _) = self.rest.split_at_mut(VALUE_BYTES_MAX);
-        let length = place.first_chunk_mut().map_or(0, put);
-        self.rest = &mut std::mem::take(&mut self.rest)[length..];
+        let rest = std::mem::take(&mut self.rest);
+        let Some(place) = rest.first_chunk_mut::<VALUE_BYTES_MAX>() else { panic!("no space for a value") };
+        let length = put(place);
+        self.rest = &mut rest[length..];
     }
 }
 

@@ -20,10 +20,10 @@ pub(super) use spelling::{is_plain, spell};
 use super::encode::{BEFORE_NAME, BEFORE_VALUE, LINE_END, between_value_and_tags};
 use super::protocol::bucket::{BoundText, normalise_bound};
 use super::timestamp::{self, TIMESTAMP_BYTES, TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN};
-use super::value_text::{VALUE_BYTES_MAX, put_float, put_integer};
+use super::value_text::{VALUE_BYTES_MAX, put_integer};
 use super::{BEFORE_TIMESTAMP, Bounds, Kind};
 use crate::limits::{PROTOCOL_METRICS_MAX, SERIES_BYTES_MAX, SERIES_KEPT_BYTES_MAX, TIMESTAMP_FAR_MS};
-use cached::TEXT_BLOCK_BYTES;
+use cached::{TEXT_BLOCK_BYTES, put_float_or_stale};
 pub(super) use space::{LineSpace, Part};
 use spelled::Spelled;
 use spelling::copy_plain;
@@ -651,7 +651,7 @@ impl<'out> LineSink<'out> {
 const BEFORE_TAGS_BYTES_MAX: usize = 32;
 
 /// The text between a value and the tags for each type, and its length.
-const BEFORE_TAGS: [([u8; BEFORE_TAGS_BYTES_MAX], usize); Kind::ALL.len()] = {
+const BEFORE_TAGS: [([u8; BEFORE_TAGS_BYTES_MAX], u8); Kind::ALL.len()] = {
     let mut all = [([0; BEFORE_TAGS_BYTES_MAX], 0); Kind::ALL.len()];
     let mut index = 0;
     while index < all.len() {
@@ -659,24 +659,31 @@ const BEFORE_TAGS: [([u8; BEFORE_TAGS_BYTES_MAX], usize); Kind::ALL.len()] = {
         let (place, length) = &mut all[Kind::ALL[index] as usize];
         place.split_at_mut(text.len()).0.copy_from_slice(text);
         place[text.len()] = b'{';
-        *length = text.len() + 1;
+        // At most BEFORE_TAGS_BYTES_MAX.
+        *length = text.len().to_le_bytes()[0] + 1;
         index += 1;
     }
     all
 };
 
+/// The text between a value and the tags, with what is behind it in memory, and its length.
+#[inline(always)]
+fn before_tags(kind: Kind) -> (&'static [u8; BEFORE_TAGS_BYTES_MAX], usize) {
+    let (text, length) = &BEFORE_TAGS[kind as usize];
+    (text, usize::from(*length))
+}
+
 #[inline(always)]
 fn put_kind(kind: Kind, line: &mut LineSpace<'_>) {
-    let (text, length) = &BEFORE_TAGS[kind as usize];
-    line.put_part::<BEFORE_TAGS_BYTES_MAX>(Part::new(text, *length));
+    let (text, length) = before_tags(kind);
+    line.put_part::<BEFORE_TAGS_BYTES_MAX>(Part::new(text, length));
 }
 
 #[inline(always)]
 fn put_value(value: Value<'_>, line: &mut LineSpace<'_>) {
     match value {
         Value::Digits(digits) => line.put(digits),
-        Value::Float(float) if float.to_bits() == STALE_NAN_BITS => line.put(STALE),
-        Value::Float(float) => line.put_value(|place| put_float(float, place)),
+        Value::Float(float) => line.put_value(|place| put_float_or_stale(float, place)),
         Value::Int(integer) => line.put_value(|place| put_integer(integer < 0, integer.unsigned_abs(), place)),
         Value::Uint(integer) => line.put_value(|place| put_integer(false, integer, place)),
         Value::Stale => line.put(STALE),

@@ -24,6 +24,7 @@ mod histogram;
 mod label_texts;
 mod labels;
 mod references;
+mod seen;
 mod v1;
 mod v2;
 
@@ -34,7 +35,8 @@ use cached::Cached;
 use histogram::Histogram;
 use label_texts::LabelTexts;
 use labels::{Fault, Labels};
-use references::{NumberedLabels, SeenReferences, Symbols};
+use references::{NumberedLabels, Symbols};
+use seen::SeenSeries;
 
 /// Counts of what is stored of a body, for the headers `X-Prometheus-Remote-Write-…-Written`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -55,10 +57,10 @@ pub struct RemoteWrite {
     symbols: Symbols,
     histogram: Histogram,
     cached: Cached,
-    /// Numbers of symbols, the labels of a series in such, and references that came in this body.
+    /// Numbers of symbols, the labels of a series in such, and series that came in this body.
     texts: LabelTexts,
     numbered: NumberedLabels,
-    seen: SeenReferences,
+    seen: SeenSeries,
 }
 
 impl RemoteWrite {
@@ -73,7 +75,7 @@ impl RemoteWrite {
             cached: Cached::new(bounds),
             texts: LabelTexts::new(),
             numbered: NumberedLabels::new(),
-            seen: SeenReferences::default(),
+            seen: SeenSeries::default(),
         }
     }
 
@@ -160,8 +162,11 @@ enum Version {
     V2,
 }
 
-/// The number of the field `samples` in a series, of either version.
+/// The number of the field `samples` in a series, of either version, and its key with the wire type of messages.
 const SAMPLES: u32 = 2;
+const SAMPLES_KEY: u8 = 2 << 3 | 2;
+/// Key of labels in 1.0, and of references to labels in 2.0: the field number 1 with the wire type of messages.
+const LABELS_KEY: u8 = 1 << 3 | 2;
 
 impl Version {
     /// The number of the field `histograms` in a series.
@@ -238,7 +243,7 @@ const TIMESTAMP_KEY: u8 = 2 << 3;
 
 /// Value and timestamp of a sample as every sender writes it: in this order, with a time of the years from 1971 to
 /// 2109, which is six bytes.
-#[inline]
+#[inline(always)]
 fn plain_sample(bytes: &[u8]) -> Option<(f64, i64)> {
     let (value, bytes) = match bytes {
         [VALUE_KEY, rest @ ..] => {

@@ -1,11 +1,13 @@
 //! Lines of series that are spelled already: parts of a [`Series`] to keep, and lines made of them.
 
 use super::space::LineSpace;
-use super::{BEFORE_VALUE, BETWEEN, FRAME_BYTES_MAX, LineSink, Series, TAGS_END, TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN};
-use super::{Part, Value, put_kind, put_value};
+use super::{BEFORE_VALUE, BETWEEN, FRAME_BYTES_MAX, HEAD_BYTES, LineSink, Series, TAGS_END};
+use super::{Part, STALE, STALE_NAN_BITS, Value, before_tags, put_kind, put_value};
+use super::{TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN, VALUE_BYTES_MAX};
 use crate::Kind;
 use crate::limits::SERIES_BYTES_MAX;
 use crate::protocol::CachedSeries;
+use crate::value_text::{Place, put_float};
 
 impl Series {
     /// Writes to `text` what a line has of this series, and returns the parts of it. The tag with the key `gap`, which
@@ -58,6 +60,20 @@ impl Series {
 pub(super) const TEXT_BLOCK_BYTES: usize = 64;
 /// The same for the value in a gap.
 const GAP_BLOCK_BYTES: usize = 32;
+/// Bytes of a line whose parts are a block each, with what is written behind it, at most: the length of the text before
+/// the tags is a byte.
+const SHORT_LINE_BYTES_MAX: usize =
+    HEAD_BYTES + VALUE_BYTES_MAX + 3 * TEXT_BLOCK_BYTES + GAP_BLOCK_BYTES + u8::MAX as usize;
+
+/// Writes a float, or the stale marker, to the front of `place`, and returns its length.
+#[inline(always)]
+pub(super) fn put_float_or_stale(float: f64, place: &mut Place) -> usize {
+    if float.to_bits() == STALE_NAN_BITS {
+        place[..STALE.len()].copy_from_slice(STALE);
+        return STALE.len();
+    }
+    put_float(float, place)
+}
 
 impl LineSpace<'_> {
     /// Writes the tags of a series, with `gap` as the value that it lacks, and the end of its line.
@@ -102,20 +118,66 @@ impl LineSink<'_> {
         true
     }
 
-    /// Begins a line with its head, with space for `bytes` more and what is in every line; and the number of metrics
-    /// with it.
+    /// Makes the head of the next lines that of a timestamp; `None` if that is out of range.
     #[inline(always)]
-    fn begin_cached(&mut self, timestamp_ms: i64, bytes: usize) -> Option<(LineSpace<'_>, u32)> {
+    fn take_head(&mut self, timestamp_ms: i64) -> Option<()> {
         if timestamp_ms != self.head_ms {
             if !(TIMESTAMP_MS_MIN..=TIMESTAMP_MS_MAX).contains(&timestamp_ms) {
                 return None;
             }
             self.set_head(timestamp_ms);
         }
+        Some(())
+    }
+
+    /// Begins a line with its head, with space for `bytes` more and what is in every line; and the number of metrics
+    /// with it.
+    #[inline(always)]
+    fn begin_cached(&mut self, timestamp_ms: i64, bytes: usize) -> Option<(LineSpace<'_>, u32)> {
+        self.take_head(timestamp_ms)?;
         let known = self.known_with(1).ok()?;
         let mut line = LineSpace::new(&mut self.out[self.decoded.bytes..], FRAME_BYTES_MAX + bytes)?;
         line.put(&self.head);
         Some((line, known))
+    }
+
+    /// Writes the line of a float as [`push_cached`](Self::push_cached) does if each part of the series is a block at
+    /// most, and there is space for all blocks: no place in the line is looked at for what it has left. `None`, and
+    /// nothing is written, if it is for `push_cached` to decide.
+    #[inline(always)]
+    pub(crate) fn push_short(
+        &mut self,
+        series: &CachedSeries<'_>,
+        gap: Part<'_>,
+        kind: Kind,
+        value: f64,
+        timestamp_ms: i64,
+    ) -> Option<()> {
+        let (name, name_bytes) = series.name.block::<TEXT_BLOCK_BYTES>()?;
+        let (tags, tags_bytes) = series.tags.block::<TEXT_BLOCK_BYTES>()?;
+        let (gap, gap_bytes) = gap.block::<GAP_BLOCK_BYTES>()?;
+        let (behind, behind_bytes) = series.tags_behind.block::<TEXT_BLOCK_BYTES>()?;
+        let (before_tags, before_tags_bytes) = before_tags(kind);
+        self.take_head(timestamp_ms)?;
+        let known = self.known_with(1).ok()?;
+        let rest = &mut self.out[self.decoded.bytes..];
+        let left = rest.len();
+        let line = rest.first_chunk_mut::<SHORT_LINE_BYTES_MAX>()?;
+        *line.first_chunk_mut()? = self.head;
+        let mut end = self.head.len();
+        *line[end..].first_chunk_mut()? = *name;
+        end += name_bytes;
+        end += put_float_or_stale(value, line[end..].first_chunk_mut()?).min(VALUE_BYTES_MAX);
+        *line[end..].first_chunk_mut()? = *before_tags;
+        end += before_tags_bytes;
+        *line[end..].first_chunk_mut()? = *tags;
+        end += tags_bytes;
+        *line[end..].first_chunk_mut()? = *gap;
+        end += gap_bytes;
+        *line[end..].first_chunk_mut()? = *behind;
+        end += behind_bytes;
+        self.count_line(known, left - end);
+        Some(())
     }
 
     /// Writes the line of one sample of a series as [`push`](Self::push) does, with `gap`, which is plain, as the value
@@ -130,7 +192,7 @@ impl LineSink<'_> {
         value: Value<'_>,
         timestamp_ms: i64,
     ) -> bool {
-        self.push_cached_behind(series, Part::of(&[]), gap, kind, value, timestamp_ms)
+        self.push_cached_behind(series, Part::EMPTY, gap, kind, value, timestamp_ms)
     }
 
     /// As [`push_cached`](Self::push_cached), of a series that was taken [without](Series::cached_behind) its first

@@ -11,6 +11,9 @@ pub(crate) struct Part<'a> {
 }
 
 impl<'a> Part<'a> {
+    /// No text.
+    pub(crate) const EMPTY: Self = Self { from_here: &[0; 64], length: 0 };
+
     /// The first `length` bytes of `from_here`, or all if there are fewer.
     #[inline(always)]
     pub(crate) fn new(from_here: &'a [u8], length: usize) -> Self {
@@ -32,6 +35,19 @@ impl<'a> Part<'a> {
     #[inline(always)]
     pub(crate) fn text(self) -> &'a [u8] {
         &self.from_here[..self.length]
+    }
+
+    /// The text and what is behind it.
+    #[inline(always)]
+    pub(crate) fn memory(self) -> &'a [u8] {
+        self.from_here
+    }
+
+    /// The block of memory that the text begins, and the length of the text; `None` if it is longer than the block, or
+    /// the memory is shorter.
+    #[inline(always)]
+    pub(super) fn block<const N: usize>(self) -> Option<(&'a [u8; N], usize)> {
+        if self.length > N { None } else { Some((self.from_here.first_chunk()?, self.length)) }
     }
 }
 

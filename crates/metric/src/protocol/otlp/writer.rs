@@ -503,7 +503,7 @@ impl Writer {
         };
         let front = self.series.spelled_tags(self.resource_tags);
         let timestamp_ms = head.timestamp_ms().unwrap_or(sink.arrival_ms());
-        let is_stored = sink.push_cached_behind(&series, front, Part::of(&[]), series.kind, value, timestamp_ms);
+        let is_stored = sink.push_cached_behind(&series, front, Part::EMPTY, series.kind, value, timestamp_ms);
         self.points += usize::from(is_stored);
         is_stored
     }

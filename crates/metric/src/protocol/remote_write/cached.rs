@@ -9,8 +9,9 @@ use super::super::series_cache::{Key, SeriesCache};
 use super::super::span::Span;
 use super::labels::Labels;
 use super::references::gap_of;
+use super::seen::Found;
 use super::v2::{kind_of, metadata_type};
-use super::{RemoteWrite, kind_of_name, plain_sample};
+use super::{LABELS_KEY, RemoteWrite, SAMPLES_KEY, kind_of_name, plain_sample};
 use crate::sink::{Part, is_plain};
 use crate::{Bounds, Kind, LineSink, Series, Value};
 
@@ -19,8 +20,6 @@ pub(super) const GAP: &[u8] = b"instance";
 /// Fields of this label up to the length of its value, behind the length of the label.
 const GAP_FIELDS: &[u8] = b"\x0a\x08instance\x12";
 /// Keys of the fields of a series: their numbers with the wire type of messages.
-const LABELS_KEY: u8 = 1 << 3 | 2;
-const SAMPLES_KEY: u8 = 2 << 3 | 2;
 const METADATA_KEY: u8 = 5 << 3 | 2;
 /// Keys of the fields of metadata: their numbers, 1 and 3, with the wire type of varints.
 const TYPE_KEY: u8 = 1 << 3;
@@ -69,47 +68,48 @@ impl RemoteWrite {
         }
     }
 
-    /// Writes the line of a series of 2.0 if its labels are in the cache.
+    /// Writes the line of a series of 2.0, a part of `body`, if its labels are in the cache.
     #[inline]
-    pub(super) fn push_cached_v2(&mut self, body: &[u8], series: &[u8], sink: &mut LineSink<'_>) -> Lookup {
-        let [LABELS_KEY, length @ 0..0x80, memory @ ..] = series else { return Lookup::Passed };
-        let Some((refs, rest)) = memory.split_at_checked(usize::from(*length)) else { return Lookup::Passed };
-        let Some((sample, rest)) = only_sample(rest) else { return Lookup::Passed };
-        let Some(kind) = only_metadata(body, rest) else { return Lookup::Passed };
+    pub(super) fn push_cached_v2(&mut self, body: &[u8], series: Part<'_>, sink: &mut LineSink<'_>) -> Lookup {
         let Self { cached, seen, .. } = self;
-        let expected = cached.cache.find_expected(|index, _| seen.gap_of(index, memory, refs.len()));
-        let (index, gap) = match expected.map_or_else(|| self.find_by_numbers(body, memory, refs.len()), Ok) {
+        let seen = cached.cache.find_expected(|index, _| seen.read(index, series));
+        let (index, found) = match seen.map_or_else(|| self.find_by_numbers(body, series), Ok) {
             Ok(found) => found,
             Err(lookup) => return lookup,
         };
-        let gap = match gap {
+        let gap = match found.gap {
             Some(reference) => self.symbols.gap(reference, body, self.cached.gap_bytes_limit),
-            None => Some(Part::of(&[])),
+            None => Some(Part::EMPTY),
         };
         let Some(gap) = gap else { return Lookup::Passed };
-        self.cached.write(index, gap, kind, sample, sink)
+        self.cached.write(index, gap, found.kind, found.sample, sink)
     }
 
-    /// Finds a series of 2.0 that did not come in this body as the expected one: its index, and the reference to the
-    /// value in its gap. Its references are the first `bytes` bytes of `memory`.
+    /// Finds a series of 2.0 that did not come in this body as the expected one: its index, and what is read of it.
     #[inline(never)]
-    fn find_by_numbers(&mut self, body: &[u8], memory: &[u8], bytes: usize) -> Result<(usize, Option<usize>), Lookup> {
+    fn find_by_numbers(&mut self, body: &[u8], series: Part<'_>) -> Result<(usize, Found), Lookup> {
         let Self { cached, symbols, texts, numbered, seen, .. } = self;
-        let refs = &memory[..bytes];
+        let [LABELS_KEY, length @ 0..0x80, memory @ ..] = series.text() else { return Err(Lookup::Passed) };
+        let (refs, rest) = memory.split_at_checked(usize::from(*length)).ok_or(Lookup::Passed)?;
+        let (sample, rest) = only_sample(rest).ok_or(Lookup::Passed)?;
+        let kind = only_metadata(body, rest).ok_or(Lookup::Passed)?;
         let expected = cached.cache.find_expected(|index, key| {
-            let gap = gap_of(key, memory, bytes, body, symbols, texts)?;
-            seen.note(index, refs, &gap);
+            let gap = gap_of(key, memory, refs.len(), body, symbols, texts)?;
+            seen.note(index, series, [refs.len(), rest.len()], &gap, kind);
             Some(gap.map(|(_, reference)| reference))
         });
-        if let Some(expected) = expected {
-            return Ok(expected);
-        }
-        // Numbering the labels is most of what it costs.
-        if !cached.cache.is_searched() || numbered.read(body, refs, symbols, texts).is_none() {
-            return Err(Lookup::Passed);
-        }
-        let index = cached.cache.find(&numbered.key(texts.generation())).ok_or(Lookup::Missed)?;
-        Ok((index, numbered.gap()))
+        let (index, gap) = match expected {
+            Some(expected) => expected,
+            // Numbering the labels is most of what it costs.
+            None if !cached.cache.is_searched() || numbered.read(body, refs, symbols, texts).is_none() => {
+                return Err(Lookup::Passed);
+            }
+            None => {
+                let index = cached.cache.find(&numbered.key(texts.generation())).ok_or(Lookup::Missed)?;
+                (index, numbered.gap())
+            }
+        };
+        Ok((index, Found { gap, kind, sample }))
     }
 
     /// Takes a series of 1.0 into the cache that was missed there, and was read just now.
@@ -187,8 +187,23 @@ impl Cached {
     ) -> Lookup {
         let Some(series) = self.cache.hit(index) else { return Lookup::Passed };
         let kind = kind.unwrap_or(series.kind);
-        let is_stored = sink.push_cached(&series, gap, kind, Value::Float(value), timestamp_ms);
+        let is_stored = sink.push_short(&series, gap, kind, value, timestamp_ms).is_some()
+            || self.write_long(index, gap, kind, (value, timestamp_ms), sink);
         if is_stored { Lookup::Stored } else { Lookup::Passed }
+    }
+
+    /// As [`write`](Self::write), for a line of any length.
+    #[inline(never)]
+    fn write_long(
+        &mut self,
+        index: usize,
+        gap: Part<'_>,
+        kind: Kind,
+        (value, timestamp_ms): (f64, i64),
+        sink: &mut LineSink<'_>,
+    ) -> bool {
+        let series = self.cache.hit(index);
+        series.is_some_and(|series| sink.push_cached(&series, gap, kind, Value::Float(value), timestamp_ms))
     }
 
     /// Takes the value of another gap, unless it is too long or has escapes.

@@ -1,7 +1,8 @@
 //! Remote write 2.0: `io.prometheus.write.v2.Request`, in which labels are references into a table of symbols.
 //!
-//! The table is read before the series wherever it is on the wire, as the order of fields is the sender's choice. What
-//! a body multiplies by referring to one symbol many times is bounded by the bytes reserved for its lines.
+//! The table is read before the series wherever it is on the wire, as the order of fields is the sender's choice: where
+//! symbols are found behind a series, what was decoded until then is dropped, and the body decoded once more. What a
+//! body multiplies by referring to one symbol many times is bounded by the bytes reserved for its lines.
 
 use super::super::protobuf::{Content, Message, each_varint};
 use super::super::span::Span;
@@ -34,16 +35,52 @@ impl RemoteWrite {
         if u32::try_from(body.len()).is_err() {
             return Err(DecodeError::TooLarge);
         }
+        let then = sink.decoded();
+        // The table is mostly in front of the series: then one pass is enough. Else, and for the error of a body that
+        // has one, it is read from the beginning.
+        self.begin_body();
+        let mut request = Message::new(body);
+        if self.read_front_symbols(body, &mut request).is_ok()
+            && let Ok(Some(written)) = self.decode_series(body, request, false, sink)
+        {
+            return Ok(written);
+        }
+        sink.reset_to(then);
+        self.begin_body();
+        self.read_symbols(body)?;
+        self.decode_series(body, Message::new(body), true, sink).map(Option::unwrap_or_default)
+    }
+
+    fn begin_body(&mut self) {
+        self.symbols.clear();
         self.labels.begin_body();
         self.texts.begin_body();
         self.numbered.begin_body(&mut self.texts);
         self.seen.begin_body();
-        self.read_symbols(body)?;
+    }
+
+    /// Decodes the series that are left of `request`. `None` if there is a symbol among them and the table was not
+    /// known to be whole.
+    fn decode_series<'a>(
+        &mut self,
+        body: &'a [u8],
+        mut request: Message<'a>,
+        is_table_whole: bool,
+        sink: &mut LineSink<'_>,
+    ) -> Result<Option<Written>, DecodeError> {
         let mut written = Written::default();
-        let mut request = Message::new(body);
         let mut index = 0;
-        while let Some(series) = next_series(&mut request, body)? {
-            let lookup = self.push_cached_v2(body, series, sink);
+        loop {
+            let series = match request.next_with_key(TIMESERIES_KEY) {
+                Some(series) => series,
+                None => match request.next_of(body)? {
+                    None => return Ok(Some(written)),
+                    Some(field) if field.number == TIMESERIES => message_of(body, &request, field.content)?,
+                    Some(field) if field.number == SYMBOLS && !is_table_whole => return Ok(None),
+                    Some(_) => continue,
+                },
+            };
+            let lookup = self.push_cached_v2(body, Span::new(body, series).part_of(body), sink);
             if lookup == Lookup::Stored {
                 written.samples += 1;
             } else {
@@ -55,16 +92,21 @@ impl RemoteWrite {
             }
             index += 1;
         }
-        Ok(written)
     }
 
+    /// Reads the symbols at the front of `request`.
+    fn read_front_symbols(&mut self, body: &[u8], request: &mut Message<'_>) -> Result<(), DecodeError> {
+        while let Some(symbol) = request.next_with_key(SYMBOLS_KEY) {
+            self.push_symbol(body, symbol)?;
+        }
+        Ok(())
+    }
+
+    /// Reads the whole table of symbols.
     fn read_symbols(&mut self, body: &[u8]) -> Result<(), DecodeError> {
-        self.symbols.clear();
         let mut request = Message::new(body);
         loop {
-            while let Some(symbol) = request.next_with_key(SYMBOLS_KEY) {
-                self.push_symbol(body, symbol)?;
-            }
+            self.read_front_symbols(body, &mut request)?;
             while request.next_with_key(TIMESERIES_KEY).is_some() {}
             let Some(field) = request.next_of(body)? else { return Ok(()) };
             if field.number == SYMBOLS {
@@ -163,20 +205,6 @@ impl RemoteWrite {
             let second = symbol(symbols, labels, pairs.varint()?);
             let wire = Span::new(body, &wire[..wire.len() - pairs.rest().len()]);
             labels.push(body, first, second, wire);
-        }
-    }
-}
-
-/// The next series of a request.
-#[inline]
-fn next_series<'a>(request: &mut Message<'a>, body: &'a [u8]) -> Result<Option<&'a [u8]>, DecodeError> {
-    loop {
-        if let Some(series) = request.next_with_key(TIMESERIES_KEY) {
-            return Ok(Some(series));
-        }
-        let Some(field) = request.next_of(body)? else { return Ok(None) };
-        if field.number == TIMESERIES {
-            return message_of(body, request, field.content).map(Some);
         }
     }
 }

@@ -5,6 +5,7 @@ use super::messages::field;
 use super::reference::{BOUNDS, Expected};
 use super::*;
 use crate::protocol::remote_write::cached::Lookup;
+use crate::sink::Part;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -78,7 +79,8 @@ fn a_series_of_2_0_is_cached_whatever_its_references() {
         let mut sink = LineSink::new(&mut out, ARRIVAL_MS);
         let request = builder.request.encode_to_vec();
         decoder.decode_v2(&request, &mut sink).unwrap();
-        let cached = decoder.push_cached_v2(&request, &builder.request.timeseries[0].encode_to_vec(), &mut sink);
+        let series = builder.request.timeseries[0].encode_to_vec();
+        let cached = decoder.push_cached_v2(&request, Part::of(&series), &mut sink);
         (cached, decoder.cached.kept_bytes())
     };
     let plain =

@@ -89,6 +89,20 @@ fn equal_references_to_another_table_are_other_series() {
 }
 
 #[test]
+fn symbols_behind_a_series_are_of_its_table() {
+    let symbols = symbols();
+    for count in [0, 1, 4, 7, 8, 128] {
+        let (front, behind) = symbols.split_at(count);
+        for series in [&[][..], &[SERIES, &[1, 2, 3, 7]]] {
+            let body = [request(front, &[SERIES, &[1, 2, 3, 8, 5, 6], SERIES]), request(behind, series)].concat();
+            check_behind_cached(&body);
+            check_behind_cached(&[&body[..], b"\x22"].concat());
+            check_behind_cached(&[&body[..], b"\x2a\x02\x0a\x01"].concat());
+        }
+    }
+}
+
+#[test]
 fn a_reference_may_be_longer_than_it_needs_to_be() {
     let plain = request(&symbols(), &[SERIES; 3]);
     let refs: &[u8] = &[6, 1, 2, 3, 4, 5, 6];
@@ -106,30 +120,31 @@ fn a_reference_may_be_longer_than_it_needs_to_be() {
     }
 }
 
-/// A series takes the place of another in the cache while a body is read, in which that came before.
+/// A series takes the place of another in the cache while a body is read, in which that came before, and then the other
+/// comes behind its predecessor.
 #[test]
 fn a_replaced_series_is_not_taken_for_its_successor() {
-    let names = SERIES_CACHED_MAX + 6;
+    // The eighth miss of a full cache replaces the series that came first, and up to 31 are passed after each miss.
+    let names = SERIES_CACHED_MAX + 8 * 32;
     let mut symbols = vec![String::new(), "__name__".to_owned()];
     symbols.extend((0..names).map(|number| format!("name{number}")));
     let refs: Vec<_> = (0..u32::try_from(names).unwrap()).map(|number| [1, 2 + number]).collect();
-    let [replaced, before] = [&refs[0][..], &refs[1]];
-    let mut all = [[replaced, before]; 4].concat();
+    let [replaced, other, predecessor] = [0, 1, SERIES_CACHED_MAX - 1].map(|number| &refs[number][..]);
+    let mut all = [[replaced, other]; 4].concat();
     all.extend(refs[2..].iter().map(|refs| &refs[..]));
-    // More often than a series is passed after a miss.
-    all.extend([before; 64]);
-    all.push(replaced);
+    all.extend([predecessor; 64]);
+    all.extend([replaced; 2]);
     let body = request(&symbols, &all);
-    let lines = |mut decoder: RemoteWrite| {
+    let lines = |decoder: &mut RemoteWrite| {
         let mut out = vec![0; 1 << 21];
         let mut sink = LineSink::new(&mut out, ARRIVAL_MS);
         decoder.decode_v2(&body, &mut sink).unwrap();
         let bytes = sink.decoded().bytes;
         String::from_utf8(out[..bytes].to_vec()).unwrap()
     };
-    let mut uncached = RemoteWrite::new(Bounds::default());
+    let [mut decoder, mut uncached] = [(); 2].map(|()| RemoteWrite::new(Bounds::default()));
     uncached.cached.disable();
-    let lines = [RemoteWrite::new(Bounds::default()), uncached].map(lines);
-    assert!(lines[0].ends_with("\"name0\",\"value\":1.5,\"type\":\"gauge\",\"tags\":{}}\n"));
-    assert!(lines[0] == lines[1]);
+    let expected = lines(&mut uncached);
+    assert!(expected.ends_with("\"name0\",\"value\":1.5,\"type\":\"gauge\",\"tags\":{}}\n"));
+    assert!(lines(&mut decoder) == expected);
 }

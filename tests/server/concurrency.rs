@@ -15,6 +15,10 @@ use std::{
 
 const BATCH: &str = r#"{"metrics":[{"name":"a","value":1}]}"#;
 
+/// Time for which a response may wait for its client. Longer where ThreadSanitizer holds threads up to look stacks up:
+/// it ends those too that read.
+const WRITE_TIMEOUT: &str = if cfg!(tsan) { "10s" } else { "1s" };
+
 fn three_hundred_connections(driver: Driver) {
     const THREADS: usize = 10;
     const CONNECTIONS: usize = 30;
@@ -150,7 +154,7 @@ fn connections_over_the_bound(driver: Driver) {
 
 /// A client that sends and never reads stops itself and nobody else, and is closed.
 fn a_client_that_never_reads(driver: Driver) {
-    let server = with_driver(driver).flag("--write-timeout", "1s").start();
+    let server = with_driver(driver).flag("--write-timeout", WRITE_TIMEOUT).start();
     let before = server.resident_bytes();
     let mut peer = server.connect();
     assert_eq!(peer.request(&post(BATCH)).processed(), 1);
@@ -182,7 +186,7 @@ fn a_client_that_never_reads(driver: Driver) {
 
 /// So does one that asks for large documents.
 fn a_client_that_never_reads_documents(driver: Driver) {
-    let server = with_driver(driver).flag("--write-timeout", "1s").start();
+    let server = with_driver(driver).flag("--write-timeout", WRITE_TIMEOUT).start();
     let mut peer = server.connect();
     let mut client = server.connect();
     process::limit_receive_buffer(&client.stream, 4_096);

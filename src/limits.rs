@@ -17,6 +17,8 @@ pub const TURN_WORK_BYTES_MAX: usize = 2 * MIB;
 /// Work of one visit of a connection, in bytes of content, up to which it is light: among connections that wait for a
 /// turn those go first. 16 requests in a pipeline and their small bodies are about as much.
 pub const LIGHT_WORK_BYTES_MAX: usize = 32 * KIB;
+/// Time in which all connections of an address count as heavy after one of them had heavy work.
+pub const HEAVY_NS: u64 = 1_000_000_000;
 /// Default bound of a body, before and after decompression.
 pub const BODY_BYTES_DEFAULT: usize = 4 * MIB;
 

@@ -5,6 +5,7 @@
 //! A connection knows its holder by index, so that counting bytes hashes nothing. Per core: several cores share the
 //! connections of an address about evenly, as the kernel spreads them by a hash (`SO_REUSEPORT`).
 
+use crate::limits;
 use rate::ClientAddress;
 use reactor::Token;
 use std::{
@@ -46,6 +47,8 @@ struct Holder {
     bytes: usize,
     /// Start of the next search among its connections.
     cursor: usize,
+    /// End of the time in which all its connections count as heavy, by the monotonic clock.
+    heavy_until_ns: u64,
 }
 
 /// The addresses of one core's connections.
@@ -76,7 +79,8 @@ impl Holders {
                     // At most one for each slot of the driver, a u32.
                     u32::try_from(self.holders.len() - 1).unwrap_or(u32::MAX)
                 });
-                self.holders[holder as usize] = Some(Holder { address, connections: Vec::new(), bytes: 0, cursor: 0 });
+                let made = Holder { address, connections: Vec::new(), bytes: 0, cursor: 0, heavy_until_ns: 0 };
+                self.holders[holder as usize] = Some(made);
                 if let Some(address) = address {
                     self.by_address.insert(address, holder);
                 }
@@ -117,6 +121,19 @@ impl Holders {
         if let Some(Some(holder)) = self.holders.get_mut(place.holder()) {
             holder.bytes = holder.bytes - before + now;
         }
+    }
+
+    /// Notes that a connection at this place had heavy work. All of its holder count as heavy for a while: a new
+    /// connection for each request must not make it light.
+    pub fn note_heavy(&mut self, place: HolderSlot, now_ns: u64) {
+        if let Some(Some(holder)) = self.holders.get_mut(place.holder()) {
+            holder.heavy_until_ns = now_ns + limits::HEAVY_NS;
+        }
+    }
+
+    /// Returns true if a connection of this place's holder had heavy work lately.
+    pub fn is_heavy(&self, place: HolderSlot, now_ns: u64) -> bool {
+        self.holders.get(place.holder()).and_then(Option::as_ref).is_some_and(|holder| now_ns < holder.heavy_until_ns)
     }
 
     fn present(&self) -> impl Iterator<Item = (usize, &Holder)> {
@@ -189,6 +206,17 @@ mod tests {
             }
             assert_eq!(counted.by_address.len(), holders, "/{bits}");
         }
+    }
+
+    #[test]
+    fn heavy_work_counts_for_all_connections_of_its_address() {
+        let mut holders = Holders::new(64);
+        let mut enter = |text, slot| holders.enter(Some(address(text)), Token::new(slot, 0));
+        let [one, other] = [enter("192.0.2.1", 0), enter("192.0.2.2", 1)];
+        holders.note_heavy(one, 5);
+        let new = holders.enter(Some(address("192.0.2.1")), Token::new(2, 0));
+        assert!(holders.is_heavy(new, 5) && !holders.is_heavy(other, 5));
+        assert!(!holders.is_heavy(new, 5 + limits::HEAVY_NS));
     }
 
     #[test]

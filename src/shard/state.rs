@@ -63,7 +63,7 @@ pub struct State {
     /// Connections whose inbox goes on in the next turn.
     pub(super) ready: Backlog,
     /// Work that this turn may still do, over all connections: see [`limits::TURN_WORK_BYTES_MAX`].
-    work_left_bytes: usize,
+    pub(super) work_left_bytes: usize,
     /// Positions only grow, so the oldest is always the next: one queue for each place the log can have reached.
     pub(super) held_for_write: VecDeque<Hold>,
     pub(super) held_for_sync: VecDeque<Hold>,
@@ -308,7 +308,7 @@ impl State {
     // ---- requests --------------------------------------------------------------------------------------------------
 
     /// Lets a connection take in `bytes`, or without any, go on with its inbox.
-    fn receive(&mut self, token: Token, bytes: &[u8]) -> Flow {
+    pub(super) fn receive(&mut self, token: Token, bytes: &[u8]) -> Flow {
         let Some(connection) = self.connections.get(token) else { return Flow::Continue };
         let growth_max = connection.http.growth_max(bytes.len());
         let in_requests = connection.phase == Phase::Receiving && connection.preface == Preface::Over;
@@ -356,6 +356,9 @@ impl State {
                 self.work_left_bytes = self.work_left_bytes.saturating_sub(progress.work_bytes);
                 if progress.work_bytes > 0 {
                     connection.is_heavy = progress.work_bytes > limits::LIGHT_WORK_BYTES_MAX;
+                    if connection.is_heavy {
+                        self.holders.note_heavy(connection.place, self.now_ns);
+                    }
                 }
                 self.http.closes = false;
                 connection.note_progress(bytes.len(), was_in_request && progress.responses == 0, self.now_ns);
@@ -483,20 +486,6 @@ impl State {
             Some(Deadline::Head) => self.set_timer(token, Timer::Head),
             Some(Deadline::Body) => self.set_timer(token, Timer::Body),
             None => {}
-        }
-    }
-
-    /// Goes on with the connections that wait for this turn, while it has work left.
-    fn resume_ready(&mut self) {
-        let mut turn = self.ready.begin_turn();
-        while let Some(token) = self.ready.pop(&mut turn, self.work_left_bytes == 0) {
-            // It has its visit although the turn may be used up.
-            self.work_left_bytes = self.work_left_bytes.max(1);
-            if let Some(connection) = self.connections.get(token).filter(|connection| connection.phase == Phase::Ready)
-            {
-                connection.phase = Phase::Receiving;
-                self.receive(token, &[]);
-            }
         }
     }
 

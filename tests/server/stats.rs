@@ -378,11 +378,19 @@ on_both_drivers!(the_families, the_members, the_histograms, the_forms, the_inter
 #[test]
 fn lines_as_json() {
     let mut server = with_driver(Driver::Epoll).flag("--stats-interval", "50ms").flag("--log-format", "json").start();
-    assert_eq!(server.request(&post(BATCH)).processed(), 2);
-    let line = server.wait_for_line("the figures of the batch", |line| {
-        let line: serde_json::Value = serde_json::from_str(line).ok()?;
-        (line["message"] == "statistics" && line["metrics_stored"] == 2).then_some(line)
-    });
+    // Several: one alone is less than half a batch a second in an interval that a busy machine made a long one.
+    for _ in 0..20 {
+        assert_eq!(server.request(&post(BATCH)).processed(), 2);
+    }
+    let wait_for = |name: &str| {
+        server.wait_for_line(name, |line| {
+            let line: serde_json::Value = serde_json::from_str(line).ok()?;
+            (line["message"] == "statistics" && line[name].as_f64() > Some(0.0)).then_some(line)
+        })
+    };
+    // It may be received in one interval, and stored in the next.
+    wait_for("batches_per_second");
+    let line = wait_for("metrics_stored");
     for name in [
         "connections",
         "batches_per_second",
@@ -406,7 +414,7 @@ fn lines_as_json() {
         assert!(line[name].is_number(), "{name}: {line}");
     }
     assert_eq!((line["log"].as_str(), line["rejected"].as_u64()), (Some("healthy"), Some(0)));
-    assert!(line["p50_us"].as_f64() > Some(0.0) && line["batches_per_second"].as_f64() > Some(0.0), "{line}");
+    assert!(line["p50_us"].as_f64() > Some(0.0), "{line}");
     server.stop();
     for line in server.said() {
         let line: serde_json::Value = serde_json::from_str(&line).unwrap();

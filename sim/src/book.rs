@@ -38,6 +38,8 @@ pub struct Book {
     pub is_sent_by_clients: bool,
     /// Connections of this life.
     pub connections: usize,
+    /// The last life that opened the log.
+    pub opened_by: Option<usize>,
     /// Power was lost at some time, so that the log may have bytes that no client sent.
     pub lost_power: bool,
     /// The wall clock was set, or a sync failed: see `oracle`.

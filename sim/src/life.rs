@@ -64,9 +64,7 @@ impl Life {
             if self.options.retains() {
                 oracle::note_removed(&directory, &mut book, removed);
             }
-            if opened.report.previous == Previous::Clean && !book.sync_failed {
-                book.expect_last_life();
-            }
+            book.note_opened(self.number, opened.report.previous == Previous::Clean);
             let is_unread = matches!(opened.report.previous, Previous::Unknown | Previous::Damaged);
             if is_unread && self.options.faults.bit_rot > 0 {
                 book.expect_torn_batches();

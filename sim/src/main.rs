@@ -157,12 +157,13 @@ fn main() -> ExitCode {
 mod tests {
     use super::*;
 
-    /// Seeds that have found a fault of the log, and what it was.
+    /// Seeds that have found a fault of the log or of the oracle, and what it was.
     const FOUND: &[(u64, &str)] = &[
         (248, "a data directory whose entry was not synced, as its first start was killed"),
         (4424, "a query that saw a segment twice: compressed before the writer had published the next one"),
         (5871, "a query that saw a segment twice: without a descriptor it did not find that it was sealed"),
         (1_028_789, "a forward that read a segment twice, compressed before the writer had published the next one"),
+        (31_122_397, "an oracle that took a clean end without a batch for that of the life before, which lost power"),
     ];
 
     #[test]

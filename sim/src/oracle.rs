@@ -3,7 +3,7 @@
 //! - A batch that was acknowledged is there, whole and once, if the end of its server allows it: at `write` after a
 //!   kill, at `fsync` also after a loss of power, and every batch after a stop. What the log had when it was opened
 //!   counts as on stable storage from then on.
-//! - Where the log says that it was closed cleanly, it has everything that the last life committed.
+//! - Where the log says that it was closed cleanly, it has everything that the last life that opened it committed.
 //! - A batch is whole or not there; in part only where power was lost before it was synced.
 //! - The batches of a reactor are in the order in which they were committed, and those of one life before those of the
 //!   next.
@@ -136,10 +136,14 @@ pub fn check(directory: &Path, book: &mut Book) -> Result<(), String> {
 }
 
 impl Book {
-    /// The log says that it was closed cleanly: then the last life that wrote has lost nothing.
-    pub fn expect_last_life(&mut self) {
-        let last = self.batches.last().map(|batch| batch.producer.0);
-        for batch in self.batches.iter_mut().filter(|batch| Some(batch.producer.0) == last) {
+    /// Notes that this life has opened the log. `is_clean`: the log says that it was closed cleanly. Then the life that
+    /// had opened it before has lost nothing; what an earlier one had lost was lost already when that one opened it.
+    pub fn note_opened(&mut self, life: usize, is_clean: bool) {
+        let before = self.opened_by.replace(life);
+        if !is_clean || self.sync_failed {
+            return;
+        }
+        for batch in self.batches.iter_mut().filter(|batch| Some(batch.producer.0) == before) {
             batch.is_durable |= batch.is_acknowledged || !self.is_sent_by_clients;
             (batch.may_be_lost, batch.may_be_partial) = (false, false);
         }

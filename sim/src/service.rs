@@ -309,7 +309,8 @@ fn rest(life: &Life, reactors: &Reactors, status: &LogStatus) {
     assert_eq!(counters.batches_received, sum, "what was received is not the sum of what became of it");
     if life.is_calm {
         // A connection that is forgotten ends so, and its client begins another.
-        let timed_out = [Closed::SendTimeout, Closed::ReceiveTimeout].map(|of| counters.connections_closed[of as usize]);
+        let timed_out =
+            [Closed::SendTimeout, Closed::ReceiveTimeout].map(|of| counters.connections_closed[of as usize]);
         assert_eq!(timed_out, [0, 0], "connections are closed by timeouts of sends and receives, without faults");
     }
     let over_rate = locked(&life.book).charges.iter().filter(|charge| charge.fate == limiter::Fate::OverRate).count();

@@ -91,7 +91,8 @@ impl Fault {
             Self::WriteFails | Self::TornWrite | Self::RecordFails => &["writing to the log failed", "os error 5"],
             Self::ReadOnly => &["writing to the log failed", "os error 30"],
             Self::SyncFails => &["syncing the log failed", "os error 5"],
-            Self::Vanishes => &["log", "deleted"],
+            // That it was deleted, or, by a rotation that met it half deleted, that a file is not there.
+            Self::Vanishes => &["the log failed"],
             Self::DirectorySyncFails => &["rotating the log failed", "os error 5"],
             Self::QuotaExceeded | Self::DraftsFull | Self::ShortWrites | Self::RenameFails => &[],
         }

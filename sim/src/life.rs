@@ -65,6 +65,11 @@ impl Life {
                 oracle::note_removed(&directory, &mut book, removed);
             }
             book.note_opened(self.number, opened.report.previous == Previous::Clean);
+            // In this life: a step before it is known since that one ended.
+            if machine::clock_steps() > 0 && !book.clock_was_set {
+                book.clock_was_set = true;
+                book.expect_torn_batches();
+            }
             let is_unread = matches!(opened.report.previous, Previous::Unknown | Previous::Damaged);
             if is_unread && self.options.faults.bit_rot > 0 {
                 book.expect_torn_batches();

@@ -164,6 +164,7 @@ mod tests {
         (5871, "a query that saw a segment twice: without a descriptor it did not find that it was sealed"),
         (1_028_789, "a forward that read a segment twice, compressed before the writer had published the next one"),
         (31_122_397, "an oracle that took a clean end without a batch for that of the life before, which lost power"),
+        (40_157_049, "an oracle that did not know of a clock that was set while the log was opened"),
     ];
 
     #[test]

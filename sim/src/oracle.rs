@@ -149,7 +149,8 @@ impl Book {
         }
     }
 
-    /// A bit of the state was flipped: the start could cut a torn line, but not a batch whose writing was cut off.
+    /// A bit of the state was flipped, or the clock was set before the log was opened: the start could cut a torn line,
+    /// but not a batch whose writing was cut off.
     pub fn expect_torn_batches(&mut self) {
         for batch in &mut self.batches {
             let is_promised = batch.is_acknowledged && batch.level != log::AckLevel::Memory;

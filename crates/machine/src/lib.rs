@@ -200,6 +200,12 @@ pub fn list(path: &Path) -> io::Result<Vec<String>> {
     with(|state| state.disk.list(path)).unwrap_or_else(|| Err(disk::errno(libc::ENODEV)))
 }
 
+/// Times that the wall clock was set.
+#[must_use]
+pub fn clock_steps() -> u64 {
+    with(|state| state.injected.clock_steps).unwrap_or_default()
+}
+
 /// The files that were removed since the last call: name and contents.
 #[must_use]
 pub fn take_removed() -> Vec<(String, Vec<u8>)> {

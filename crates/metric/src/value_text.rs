@@ -5,6 +5,11 @@ pub(super) const VALUE_BYTES_MAX: usize = 32;
 /// A place for a value. What is behind the value means nothing.
 pub(super) type Place = [u8; VALUE_BYTES_MAX];
 
+/// 2^52: from it to 2^53, floats are integers without gaps. A sum with it is rounded to one, which its last bits are.
+const WHOLE: f64 = 4_503_599_627_370_496.0;
+/// The first integer that has more than 15 digits.
+const FIFTEEN_DIGITS_END: u64 = 1_000_000_000_000_000;
+
 /// Writes the shortest text that reads back as the same float to the front of `out`, an integer without a point, and
 /// `"NaN"`, `"+Inf"` and `"-Inf"` with their quotation marks. Returns its length.
 #[inline(always)]
@@ -17,6 +22,9 @@ pub(super) fn put_float(float: f64, out: &mut Place) -> usize {
 
 #[inline(never)]
 fn put_no_integer(float: f64, out: &mut Place) -> usize {
+    if let Some(length) = put_thousandths(float, out) {
+        return length;
+    }
     if float.is_nan() {
         return put_text(br#""NaN""#, out);
     }
@@ -26,6 +34,25 @@ fn put_no_integer(float: f64, out: &mut Place) -> usize {
     let mut buffer = zmij::Buffer::new();
     let shortest = buffer.format_finite(float).as_bytes();
     put_text(shortest.strip_suffix(b".0").unwrap_or(shortest), out)
+}
+
+/// Writes a float with up to three digits behind the point, as seconds and percentages mostly have; `None` for any
+/// other. No two texts of up to 15 digits read back as the same float, so the one that does is the shortest.
+#[inline(always)]
+fn put_thousandths(float: f64, out: &mut Place) -> Option<usize> {
+    let sum = float.abs() * 1_000.0 + WHOLE;
+    let thousandths = sum.to_bits().wrapping_sub(WHOLE.to_bits());
+    // Of two integers that floats have exactly, a quotient is the float next to it.
+    if thousandths >= FIFTEEN_DIGITS_END || (sum - WHOLE) / 1_000.0 != float.abs() {
+        return None;
+    }
+    let end = put_integer(float.is_sign_negative(), thousandths / 1_000, out);
+    let [low, high] = [thousandths % 10, thousandths / 100 % 10].map(low_byte);
+    let digits = u32::from_le_bytes([0, high, low_byte(thousandths / 10 % 10), low]);
+    // Zeros at the end are left out.
+    let length = 4 - digits.leading_zeros() as usize / 8;
+    *out.get_mut(end..)?.first_chunk_mut()? = (digits | u32::from_le_bytes(*b".000")).to_le_bytes();
+    Some(end + length)
 }
 
 fn put_text(text: &[u8], out: &mut Place) -> usize {
@@ -103,8 +130,6 @@ const fn low_byte(number: u64) -> u8 {
 /// The integer that a float is without its sign, up to 2^52; `None` for any other float.
 #[inline(always)]
 fn magnitude_of(float: f64) -> Option<u64> {
-    // From 2^52 to 2^53, floats are integers without gaps: a sum with it is rounded to one, which its last bits are.
-    const WHOLE: f64 = 4_503_599_627_370_496.0;
     let sum = float.abs() + WHOLE;
     // What is no number, or above the sums that are as exact, has other bits in front.
     let integer = sum.to_bits().wrapping_sub(WHOLE.to_bits());
@@ -167,6 +192,25 @@ mod tests {
         }
     }
 
+    /// The text that the library writes.
+    fn shortest(float: f64) -> String {
+        zmij::Buffer::new().format_finite(float).trim_end_matches(".0").to_owned()
+    }
+
+    #[test]
+    fn floats_of_three_decimals_have_the_text_of_any() {
+        for thousandths in (0..100_000).chain((0..1_000).map(|number| FIFTEEN_DIGITS_END - 500 + number)) {
+            #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53")]
+            let value = thousandths as f64 / 1_000.0;
+            for value in [value, -value, value.next_up(), value.next_down(), value / 10.0] {
+                assert_eq!(float(value), shortest(value));
+            }
+        }
+        for value in [f64::MAX, f64::MIN_POSITIVE, 5e-324, 4_503_599_627_370.5, 0.3 - 0.1, 1e15, 1e16, 1e21] {
+            assert_eq!(float(value), shortest(value));
+        }
+    }
+
     #[test]
     fn integers_keep_every_digit() {
         assert_eq!(integer(true, i64::MIN.unsigned_abs()), "-9223372036854775808");
@@ -195,6 +239,17 @@ mod tests {
             let magnitude = bits >> shift;
             let expected = format!("{}{magnitude}", if is_negative { "-" } else { "" });
             prop_assert_eq!(integer(is_negative, magnitude), expected);
+        }
+
+        #[test]
+        fn a_float_of_few_decimals_has_the_text_of_any(
+            digits: u64, shift in 0..64_u32, decimals in 0..6_i32, ulps in -1..2_i64,
+        ) {
+            #[expect(clippy::cast_precision_loss, reason = "any float will do")]
+            let near = (digits >> shift) as f64 / 10_f64.powi(decimals);
+            let value = f64::from_bits(near.to_bits().saturating_add_signed(ulps));
+            prop_assume!(value.is_finite());
+            prop_assert_eq!(float(value), shortest(value));
         }
 
         #[test]

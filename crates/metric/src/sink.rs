@@ -11,6 +11,7 @@
 
 mod cached;
 mod overlay;
+mod short;
 mod space;
 mod spelled;
 mod spelling;
@@ -23,7 +24,10 @@ use super::timestamp::{self, TIMESTAMP_BYTES, TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN
 use super::value_text::{VALUE_BYTES_MAX, put_integer};
 use super::{BEFORE_TIMESTAMP, Bounds, Kind};
 use crate::limits::{PROTOCOL_METRICS_MAX, SERIES_BYTES_MAX, SERIES_KEPT_BYTES_MAX, TIMESTAMP_FAR_MS};
-use cached::{TEXT_BLOCK_BYTES, put_float_or_stale};
+pub(super) use cached::TEXT_BLOCK_BYTES;
+use cached::put_float_or_stale;
+use short::ShortText;
+pub(super) use short::{FrontTags, GapText, NO_GAP, ShortGap, ShortValue};
 pub(super) use space::{LineSpace, Part};
 use spelled::Spelled;
 use spelling::copy_plain;
@@ -668,15 +672,15 @@ const BEFORE_TAGS: [([u8; BEFORE_TAGS_BYTES_MAX], u8); Kind::ALL.len()] = {
 
 /// The text between a value and the tags, with what is behind it in memory, and its length.
 #[inline(always)]
-fn before_tags(kind: Kind) -> (&'static [u8; BEFORE_TAGS_BYTES_MAX], usize) {
+const fn before_tags(kind: Kind) -> ShortText<'static, BEFORE_TAGS_BYTES_MAX> {
     let (text, length) = &BEFORE_TAGS[kind as usize];
-    (text, usize::from(*length))
+    (text, *length)
 }
 
 #[inline(always)]
 fn put_kind(kind: Kind, line: &mut LineSpace<'_>) {
     let (text, length) = before_tags(kind);
-    line.put_part::<BEFORE_TAGS_BYTES_MAX>(Part::new(text, length));
+    line.put_part::<BEFORE_TAGS_BYTES_MAX>(Part::new(text, usize::from(length)));
 }
 
 #[inline(always)]

@@ -19,4 +19,4 @@ mod span;
 mod template;
 pub mod text;
 
-pub(crate) use series_cache::CachedSeries;
+pub(crate) use series_cache::{CachedSeries, ShortSeries};

@@ -4,6 +4,7 @@
 //! in any order and any number of times, unknown ones are ignored, and the deprecated groups are refused.
 
 use crate::DecodeError;
+use crate::sink::Part;
 
 /// The content of a field, by its wire type.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -136,15 +137,30 @@ impl<'a> Message<'a> {
     /// than 16 KiB; if not, nothing is taken.
     #[inline]
     pub(super) fn next_with_key(&mut self, key: u8) -> Option<&'a [u8]> {
-        let (content, rest) = match self.rest {
-            [first, length @ 0..0x80, rest @ ..] if *first == key => rest.split_at_checked(usize::from(*length))?,
-            [first, low, high @ 0..0x80, rest @ ..] if *first == key => {
-                rest.split_at_checked(usize::from(low & 0x7f) | usize::from(*high) << 7)?
-            }
-            _ => return None,
-        };
+        let (length, behind) = self.length_with_key(key)?;
+        let (content, rest) = behind.split_at_checked(length)?;
         self.rest = rest;
         Some(content)
+    }
+
+    /// As [`next_with_key`](Self::next_with_key), with the memory behind the content.
+    #[inline]
+    pub(super) fn next_part_with_key(&mut self, key: u8) -> Option<Part<'a>> {
+        let (length, from_here) = self.length_with_key(key)?;
+        self.rest = from_here.get(length..)?;
+        Some(Part::new(from_here, length))
+    }
+
+    /// The length that a field with this key has, and what is behind it.
+    #[inline(always)]
+    fn length_with_key(&self, key: u8) -> Option<(usize, &'a [u8])> {
+        match self.rest {
+            [first, length @ 0..0x80, rest @ ..] if *first == key => Some((usize::from(*length), rest)),
+            [first, low, high @ 0..0x80, rest @ ..] if *first == key => {
+                Some((usize::from(low & 0x7f) | usize::from(*high) << 7, rest))
+            }
+            _ => None,
+        }
     }
 
     /// A varint of at most 10 bytes.

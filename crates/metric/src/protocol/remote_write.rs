@@ -75,7 +75,7 @@ impl RemoteWrite {
             cached: Cached::new(bounds),
             texts: LabelTexts::new(),
             numbered: NumberedLabels::new(),
-            seen: SeenSeries::default(),
+            seen: SeenSeries::new(),
         }
     }
 
@@ -253,14 +253,19 @@ fn plain_sample(bytes: &[u8]) -> Option<(f64, i64)> {
         bytes => (0.0, bytes),
     };
     let &[TIMESTAMP_KEY, a, b, c, d, e, f] = bytes else { return None };
-    let varint = u64::from_le_bytes([a, b, c, d, e, f, 0, 0]);
+    Some((value, plain_timestamp(u64::from_le_bytes([a, b, c, d, e, f, 0, 0]))?))
+}
+
+/// The timestamp that the six bytes of a varint stand for; `None` if it has fewer or more.
+#[inline(always)]
+fn plain_timestamp(varint: u64) -> Option<i64> {
     if varint & 0x8080_8080_8080 != 0x80_8080_8080 {
         return None;
     }
     // Groups of 7 bits become three of 14, and these the number.
     let groups = varint & 0x7f_007f_007f | (varint & 0x7f00_7f00_7f00) >> 1;
     let timestamp_ms = groups & 0x3fff | groups >> 2 & 0x3fff << 14 | groups >> 4 & 0x3fff << 28;
-    Some((value, timestamp_ms.cast_signed()))
+    Some(timestamp_ms.cast_signed())
 }
 
 /// Value and timestamp of a sample. Either is left out of the wire where it is 0.

@@ -12,11 +12,15 @@
 
 use crate::Kind;
 use crate::limits::SERIES_CACHED_MAX;
-use crate::sink::Part;
+use crate::sink::{Part, TEXT_BLOCK_BYTES};
 
 /// Bytes of a slot's key and spelling, at most: five labels of a scraped series take some 250. A longer one is not
 /// cached.
 const SLOT_BYTES: usize = 480;
+/// Parts of a spelling: the name, and the tags on both sides of the gap.
+const SPELLED_PARTS: usize = 3;
+/// Bytes of the places of the parts of a short spelling, a block each.
+const SHORT_BYTES: usize = SPELLED_PARTS * TEXT_BLOCK_BYTES;
 /// Series that are known to come after one.
 const SUCCESSORS: usize = 2;
 /// Misses for each slot that is replaced once all are taken.
@@ -51,12 +55,24 @@ pub(crate) struct CachedSeries<'a> {
     pub kind: Kind,
 }
 
+/// The same of a series each part of which is a block of memory at most, and the lengths of the parts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ShortSeries<'a> {
+    /// The name, the tags up to the gap, and what is behind it.
+    pub blocks: &'a [[u8; TEXT_BLOCK_BYTES]; SPELLED_PARTS],
+    pub lengths: [u8; SPELLED_PARTS],
+    /// The type of a series of this name.
+    pub kind: Kind,
+}
+
 #[derive(Debug, Clone)]
 struct Slot {
     generation: u64,
     /// Offsets behind the parts in `bytes`: of the spelling three, and of the key two. So a block of the spelling ends
     /// within them.
-    ends: [u16; 5],
+    ends: [u16; SPELLED_PARTS + 2],
+    /// Lengths of the parts of a short spelling, each of which has the place of a block.
+    short: Option<[u8; SPELLED_PARTS]>,
     /// Indices of the two other slots that were used after this one, the latest first.
     next: [u16; SUCCESSORS],
     kind: Kind,
@@ -65,9 +81,19 @@ struct Slot {
 }
 
 impl Slot {
+    /// Offset of a part in `bytes`.
+    #[inline]
+    fn start(&self, index: usize) -> usize {
+        match index.checked_sub(1) {
+            None => 0,
+            Some(_) if index <= SPELLED_PARTS && self.short.is_some() => index * TEXT_BLOCK_BYTES,
+            Some(before) => usize::from(self.ends[before]),
+        }
+    }
+
     #[inline]
     fn part(&self, index: usize) -> Part<'_> {
-        let start = usize::from(index.checked_sub(1).map_or(0, |before| self.ends[before]));
+        let start = self.start(index);
         Part::new(self.bytes.get(start..).unwrap_or_default(), usize::from(self.ends[index]) - start)
     }
 
@@ -180,6 +206,15 @@ impl SeriesCache {
         Some(CachedSeries { name: slot.part(0), tags: slot.part(1), tags_behind: slot.part(2), kind: slot.kind })
     }
 
+    /// Notes as [`hit`](Self::hit) does that the series at `index` came; `None` if that is not a short one.
+    #[inline(always)]
+    pub(super) fn hit_short(&mut self, index: usize) -> Option<ShortSeries<'_>> {
+        self.latest = index;
+        let slot = self.slots.get(index)?;
+        let blocks = slot.bytes.first_chunk::<SHORT_BYTES>()?.as_chunks().0.first_chunk()?;
+        Some(ShortSeries { blocks, lengths: slot.short?, kind: slot.kind })
+    }
+
     /// True if a series that is not the expected one is to be [looked up](Self::find): it costs a hash.
     #[inline]
     pub(super) fn is_searched(&mut self) -> bool {
@@ -223,12 +258,15 @@ impl SeriesCache {
         let index = self.free_slot()?;
         let slot = self.slots.get_mut(index)?;
         (slot.generation, slot.kind, slot.has_gap) = (key.generation, series.kind, key.has_gap);
-        let mut end = 0;
-        for (part, slot_end) in parts.iter().zip(&mut slot.ends) {
-            slot.bytes[end..end + part.len()].copy_from_slice(part);
-            end += part.len();
+        let is_short = parts.iter().take(SPELLED_PARTS).all(|part| part.len() <= TEXT_BLOCK_BYTES)
+            && SHORT_BYTES + key.before.len() + key.behind.len() <= SLOT_BYTES;
+        // At most TEXT_BLOCK_BYTES.
+        slot.short = is_short.then(|| [name, tags, tags_behind].map(|part| part.len().to_le_bytes()[0]));
+        for (index, part) in parts.iter().enumerate() {
+            let start = slot.start(index);
+            slot.bytes[start..start + part.len()].copy_from_slice(part);
             // At most SLOT_BYTES.
-            *slot_end = u16::try_from(end).unwrap_or(0);
+            slot.ends[index] = u16::try_from(start + part.len()).unwrap_or(0);
         }
         if self.places.is_empty() {
             self.places.resize(PLACES, 0);
@@ -247,7 +285,8 @@ impl SeriesCache {
             let (kind, bytes) = (Kind::Gauge, [0; SLOT_BYTES]);
             self.slots.push(Slot {
                 generation: 0,
-                ends: [0; 5],
+                ends: [0; SPELLED_PARTS + 2],
+                short: None,
                 next: [next; SUCCESSORS],
                 kind,
                 has_gap: false,

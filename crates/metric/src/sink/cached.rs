@@ -1,9 +1,9 @@
 //! Lines of series that are spelled already: parts of a [`Series`] to keep, and lines made of them.
 
 use super::space::LineSpace;
-use super::{BEFORE_VALUE, BETWEEN, FRAME_BYTES_MAX, HEAD_BYTES, LineSink, Series, TAGS_END};
-use super::{Part, STALE, STALE_NAN_BITS, Value, before_tags, put_kind, put_value};
-use super::{TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN, VALUE_BYTES_MAX};
+use super::{BEFORE_VALUE, BETWEEN, FRAME_BYTES_MAX, LineSink, Series, TAGS_END};
+use super::{Part, STALE, STALE_NAN_BITS, Value, put_kind, put_value};
+use super::{TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN};
 use crate::Kind;
 use crate::limits::SERIES_BYTES_MAX;
 use crate::protocol::CachedSeries;
@@ -57,13 +57,9 @@ impl Series {
 }
 
 /// Bytes of the blocks by which parts of a series are copied: most names, and most tags on one side of a gap.
-pub(super) const TEXT_BLOCK_BYTES: usize = 64;
+pub(crate) const TEXT_BLOCK_BYTES: usize = 64;
 /// The same for the value in a gap.
-const GAP_BLOCK_BYTES: usize = 32;
-/// Bytes of a line whose parts are a block each, with what is written behind it, at most: the length of the text before
-/// the tags is a byte.
-const SHORT_LINE_BYTES_MAX: usize =
-    HEAD_BYTES + VALUE_BYTES_MAX + 3 * TEXT_BLOCK_BYTES + GAP_BLOCK_BYTES + u8::MAX as usize;
+pub(super) const GAP_BLOCK_BYTES: usize = 32;
 
 /// Writes a float, or the stale marker, to the front of `place`, and returns its length.
 #[inline(always)]
@@ -120,7 +116,7 @@ impl LineSink<'_> {
 
     /// Makes the head of the next lines that of a timestamp; `None` if that is out of range.
     #[inline(always)]
-    fn take_head(&mut self, timestamp_ms: i64) -> Option<()> {
+    pub(super) fn take_head(&mut self, timestamp_ms: i64) -> Option<()> {
         if timestamp_ms != self.head_ms {
             if !(TIMESTAMP_MS_MIN..=TIMESTAMP_MS_MAX).contains(&timestamp_ms) {
                 return None;
@@ -139,45 +135,6 @@ impl LineSink<'_> {
         let mut line = LineSpace::new(&mut self.out[self.decoded.bytes..], FRAME_BYTES_MAX + bytes)?;
         line.put(&self.head);
         Some((line, known))
-    }
-
-    /// Writes the line of a float as [`push_cached`](Self::push_cached) does if each part of the series is a block at
-    /// most, and there is space for all blocks: no place in the line is looked at for what it has left. `None`, and
-    /// nothing is written, if it is for `push_cached` to decide.
-    #[inline(always)]
-    pub(crate) fn push_short(
-        &mut self,
-        series: &CachedSeries<'_>,
-        gap: Part<'_>,
-        kind: Kind,
-        value: f64,
-        timestamp_ms: i64,
-    ) -> Option<()> {
-        let (name, name_bytes) = series.name.block::<TEXT_BLOCK_BYTES>()?;
-        let (tags, tags_bytes) = series.tags.block::<TEXT_BLOCK_BYTES>()?;
-        let (gap, gap_bytes) = gap.block::<GAP_BLOCK_BYTES>()?;
-        let (behind, behind_bytes) = series.tags_behind.block::<TEXT_BLOCK_BYTES>()?;
-        let (before_tags, before_tags_bytes) = before_tags(kind);
-        self.take_head(timestamp_ms)?;
-        let known = self.known_with(1).ok()?;
-        let rest = &mut self.out[self.decoded.bytes..];
-        let left = rest.len();
-        let line = rest.first_chunk_mut::<SHORT_LINE_BYTES_MAX>()?;
-        *line.first_chunk_mut()? = self.head;
-        let mut end = self.head.len();
-        *line[end..].first_chunk_mut()? = *name;
-        end += name_bytes;
-        end += put_float_or_stale(value, line[end..].first_chunk_mut()?).min(VALUE_BYTES_MAX);
-        *line[end..].first_chunk_mut()? = *before_tags;
-        end += before_tags_bytes;
-        *line[end..].first_chunk_mut()? = *tags;
-        end += tags_bytes;
-        *line[end..].first_chunk_mut()? = *gap;
-        end += gap_bytes;
-        *line[end..].first_chunk_mut()? = *behind;
-        end += behind_bytes;
-        self.count_line(known, left - end);
-        Some(())
     }
 
     /// Writes the line of one sample of a series as [`push`](Self::push) does, with `gap`, which is plain, as the value

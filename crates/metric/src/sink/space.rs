@@ -46,8 +46,9 @@ impl<'a> Part<'a> {
     /// The block of memory that the text begins, and the length of the text; `None` if it is longer than the block, or
     /// the memory is shorter.
     #[inline(always)]
-    pub(super) fn block<const N: usize>(self) -> Option<(&'a [u8; N], usize)> {
-        if self.length > N { None } else { Some((self.from_here.first_chunk()?, self.length)) }
+    pub(crate) fn block<const N: usize>(self) -> Option<(&'a [u8; N], u8)> {
+        const { assert!(N <= u8::MAX as usize) };
+        if self.length > N { None } else { Some((self.from_here.first_chunk()?, self.length.to_le_bytes()[0])) }
     }
 }
 

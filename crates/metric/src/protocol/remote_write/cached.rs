@@ -12,7 +12,7 @@ use super::references::gap_of;
 use super::seen::Found;
 use super::v2::{kind_of, metadata_type};
 use super::{LABELS_KEY, RemoteWrite, SAMPLES_KEY, kind_of_name, plain_sample};
-use crate::sink::{Part, is_plain};
+use crate::sink::{GapText, NO_GAP, Part, ShortGap, ShortValue, is_plain};
 use crate::{Bounds, Kind, LineSink, Series, Value};
 
 /// The label in which the series of one target differ from those of the next.
@@ -63,7 +63,7 @@ impl RemoteWrite {
             }
         };
         match only_sample(rest) {
-            Some((sample, [])) => self.cached.push(index, Span::new(series, gap).part_of(series), None, sample, sink),
+            Some((sample, [])) => self.cached.push(index, Span::new(series, gap).part_of(series), sample, sink),
             _ => Lookup::Passed,
         }
     }
@@ -78,11 +78,22 @@ impl RemoteWrite {
             Err(lookup) => return lookup,
         };
         let gap = match found.gap {
-            Some(reference) => self.symbols.gap(reference, body, self.cached.gap_bytes_limit),
-            None => Some(Part::EMPTY),
+            None => None,
+            Some(reference) => match self.symbols.gap(reference, body, self.cached.gap_bytes_limit) {
+                None => return Lookup::Passed,
+                gap => gap,
+            },
         };
-        let Some(gap) = gap else { return Lookup::Passed };
-        self.cached.write(index, gap, found.kind, found.sample, sink)
+        let short = gap.map_or(Some(NO_GAP), |gap| gap.short.as_ref().map(GapText::short));
+        let is_stored = short.is_some_and(|gap| self.cached.write(index, gap, found.kind, found.sample, sink))
+            || self.cached.write_long(
+                index,
+                gap.map_or(Part::EMPTY, |gap| gap.text.part_of(body)),
+                found.kind,
+                found.sample,
+                sink,
+            );
+        if is_stored { Lookup::Stored } else { Lookup::Passed }
     }
 
     /// Finds a series of 2.0 that did not come in this body as the expected one: its index, and what is read of it.
@@ -95,7 +106,7 @@ impl RemoteWrite {
         let kind = only_metadata(body, rest).ok_or(Lookup::Passed)?;
         let expected = cached.cache.find_expected(|index, key| {
             let gap = gap_of(key, memory, refs.len(), body, symbols, texts)?;
-            seen.note(index, series, [refs.len(), rest.len()], &gap, kind);
+            seen.note(index, series, refs.len(), &gap, kind);
             Some(gap.map(|(_, reference)| reference))
         });
         let (index, gap) = match expected {
@@ -161,35 +172,29 @@ impl Cached {
 
     /// Writes the line of one sample of the series at `index`.
     #[inline]
-    fn push(
-        &mut self,
-        index: usize,
-        gap: Part<'_>,
-        kind: Option<Kind>,
-        sample: (f64, i64),
-        sink: &mut LineSink<'_>,
-    ) -> Lookup {
+    fn push(&mut self, index: usize, gap: Part<'_>, sample: (f64, i64), sink: &mut LineSink<'_>) -> Lookup {
         if *gap.text() != *self.gap && !self.take_gap(gap.text()) {
             return Lookup::Passed;
         }
-        self.write(index, gap, kind, sample, sink)
+        let is_stored = gap.block().is_some_and(|gap| self.write(index, gap, None, sample, sink))
+            || self.write_long(index, gap, None, sample, sink);
+        if is_stored { Lookup::Stored } else { Lookup::Passed }
     }
 
-    /// As [`push`](Self::push), with a gap that is known to need no escapes.
+    /// Writes a short line, with a gap that is known to need no escapes. False, and nothing is written, if that is not
+    /// as simple.
     #[inline(always)]
     fn write(
         &mut self,
         index: usize,
-        gap: Part<'_>,
+        gap: ShortGap<'_>,
         kind: Option<Kind>,
         (value, timestamp_ms): (f64, i64),
         sink: &mut LineSink<'_>,
-    ) -> Lookup {
-        let Some(series) = self.cache.hit(index) else { return Lookup::Passed };
+    ) -> bool {
+        let Some(series) = self.cache.hit_short(index) else { return false };
         let kind = kind.unwrap_or(series.kind);
-        let is_stored = sink.push_short(&series, gap, kind, value, timestamp_ms).is_some()
-            || self.write_long(index, gap, kind, (value, timestamp_ms), sink);
-        if is_stored { Lookup::Stored } else { Lookup::Passed }
+        sink.push_short(&series, gap, kind, ShortValue::Float(value), timestamp_ms).is_some()
     }
 
     /// As [`write`](Self::write), for a line of any length.
@@ -198,12 +203,12 @@ impl Cached {
         &mut self,
         index: usize,
         gap: Part<'_>,
-        kind: Kind,
+        kind: Option<Kind>,
         (value, timestamp_ms): (f64, i64),
         sink: &mut LineSink<'_>,
     ) -> bool {
-        let series = self.cache.hit(index);
-        series.is_some_and(|series| sink.push_cached(&series, gap, kind, Value::Float(value), timestamp_ms))
+        let Some(series) = self.cache.hit(index) else { return false };
+        sink.push_cached(&series, gap, kind.unwrap_or(series.kind), Value::Float(value), timestamp_ms)
     }
 
     /// Takes the value of another gap, unless it is too long or has escapes.

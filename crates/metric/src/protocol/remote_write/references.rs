@@ -10,7 +10,7 @@ use super::super::span::Span;
 use super::Message;
 use super::cached::{GAP, may_be_gap};
 use super::label_texts::LabelTexts;
-use crate::sink::Part;
+use crate::sink::GapText;
 use std::ops::Range;
 
 /// Numbers of texts in a key, at most: 32 labels.
@@ -24,7 +24,16 @@ pub(super) struct Symbols {
     /// The number of each text in [`LabelTexts`]; 0 as long as none was looked up.
     numbers: Vec<u16>,
     /// The symbol that was the last to be found fit for a gap.
-    gap: Option<(usize, Span)>,
+    gap: Option<GapSymbol>,
+}
+
+/// A symbol that may be the value in a gap.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct GapSymbol {
+    reference: usize,
+    pub text: Span,
+    /// The text, if that is short.
+    pub short: Option<GapText>,
 }
 
 impl Symbols {
@@ -93,25 +102,24 @@ impl Symbols {
         Some(())
     }
 
-    /// The text of a symbol if it may be in a gap.
+    /// The symbol with this reference if it may be in a gap.
     #[inline(always)]
-    pub(super) fn gap<'b>(&mut self, reference: usize, body: &'b [u8], bytes_limit: usize) -> Option<Part<'b>> {
-        let text = match self.gap {
-            Some((known, text)) if known == reference => text,
-            _ => self.take_gap(reference, body, bytes_limit)?,
-        };
-        Some(text.part_of(body))
+    pub(super) fn gap(&mut self, reference: usize, body: &[u8], bytes_limit: usize) -> Option<&GapSymbol> {
+        if self.gap.as_ref().is_none_or(|gap| gap.reference != reference) {
+            self.take_gap(reference, body, bytes_limit)?;
+        }
+        self.gap.as_ref()
     }
 
     #[inline(never)]
-    fn take_gap(&mut self, reference: usize, body: &[u8], bytes_limit: usize) -> Option<Span> {
-        let span = self.text(reference)?;
+    fn take_gap(&mut self, reference: usize, body: &[u8], bytes_limit: usize) -> Option<()> {
+        let text = self.text(reference)?;
         // An empty value is the same as no label.
-        if span.is_empty() || !may_be_gap(span.of(body), bytes_limit) {
+        if text.is_empty() || !may_be_gap(text.of(body), bytes_limit) {
             return None;
         }
-        self.gap = Some((reference, span));
-        Some(span)
+        self.gap = Some(GapSymbol { reference, text, short: GapText::new(text.of(body)) });
+        Some(())
     }
 }
 
@@ -120,7 +128,7 @@ impl Symbols {
 pub(super) fn next(refs: &[u8]) -> Option<(usize, &[u8])> {
     // Two bytes can mostly be read, as samples are behind the references.
     match refs {
-        [first @ 0..0x80, rest @ ..] if !rest.is_empty() => Some((usize::from(*first), rest)),
+        [first @ 0..0x80, _, ..] => Some((usize::from(*first), &refs[1..])),
         [first, second @ 0..0x80, rest @ ..] => Some((usize::from(first & 0x7f) | usize::from(*second) << 7, rest)),
         refs => next_long(refs),
     }

@@ -11,6 +11,7 @@ use super::labels::Labels;
 use super::references::Symbols;
 use super::{RemoteWrite, SAMPLES, Shape, Version, Written, integer_of, low_32_bits, message_of};
 use crate::limits::SYMBOLS_MAX;
+use crate::sink::Part;
 use crate::{DecodeError, Kind, LineSink};
 
 /// Numbers of fields of `Request`.
@@ -71,20 +72,20 @@ impl RemoteWrite {
         let mut written = Written::default();
         let mut index = 0;
         loop {
-            let series = match request.next_with_key(TIMESERIES_KEY) {
+            let series = match request.next_part_with_key(TIMESERIES_KEY) {
                 Some(series) => series,
                 None => match request.next_of(body)? {
                     None => return Ok(Some(written)),
-                    Some(field) if field.number == TIMESERIES => message_of(body, &request, field.content)?,
+                    Some(field) if field.number == TIMESERIES => Part::of(message_of(body, &request, field.content)?),
                     Some(field) if field.number == SYMBOLS && !is_table_whole => return Ok(None),
                     Some(_) => continue,
                 },
             };
-            let lookup = self.push_cached_v2(body, Span::new(body, series).part_of(body), sink);
+            let lookup = self.push_cached_v2(body, series, sink);
             if lookup == Lookup::Stored {
                 written.samples += 1;
             } else {
-                let shape = self.read_v2(body, series)?;
+                let shape = self.read_v2(body, series.text())?;
                 self.finish_series(body, shape, index, sink, &mut written)?;
             }
             if lookup == Lookup::Missed {

@@ -320,8 +320,15 @@ impl Influx {
     fn store_cached(&mut self, body: &[u8], found: Found, timestamp_ms: Option<i64>, sink: &mut LineSink<'_>) -> usize {
         let Self { cached, fields, text, .. } = self;
         let simple = fields.iter().take_while(|field| {
-            let value = field.value.value(body, text);
-            !field.key.escaped && cached.push(body, found, field.key.raw(body), value, timestamp_ms, sink)
+            if field.key.escaped {
+                return false;
+            }
+            if let Number::Digits { start, end } = field.value
+                && cached.push_short(body, found, field.key, (start, end), timestamp_ms, sink).is_some()
+            {
+                return true;
+            }
+            cached.push(body, found, field.key.raw(body), field.value.value(body, text), timestamp_ms, sink)
         });
         simple.count()
     }

@@ -1,6 +1,7 @@
 //! Lines of line protocol whose measurement and tags are in the cache: they are not read again, only their fields are.
 
 use super::super::series_cache::{CachedSeries, Key, SeriesCache};
+use super::Element;
 use super::scan::{BACKSLASH, COMMA, EQUALS, LINE_FEED, SPACE, until};
 use crate::sink::{Part, is_plain};
 use crate::{Bounds, Kind, LineSink, Series, Value};
@@ -78,8 +79,34 @@ impl Cached {
         }
     }
 
+    /// Writes the line of the field `key`, which has no escapes, with the digits at these offsets of the body, as
+    /// [`push`](Self::push) does. `None`, and nothing is written, if it is for that to decide.
+    #[inline(always)]
+    pub(super) fn push_short(
+        &mut self,
+        body: &[u8],
+        found: Found,
+        key: Element,
+        digits: (usize, usize),
+        timestamp_ms: Option<i64>,
+        sink: &mut LineSink<'_>,
+    ) -> Option<()> {
+        let series = self.cache.hit_short(found.index)?;
+        let part = |start: usize, end: usize| Some(Part::new(body.get(start..)?, end - start));
+        let mut field = part(key.start, key.end)?;
+        if field.text() == b"value" {
+            field = Part::EMPTY;
+        }
+        if usize::from(series.lengths[0]) + 1 + field.len() > self.name_bytes_limit {
+            return None;
+        }
+        let gap = part(found.gap.0, found.gap.1)?.block()?;
+        let timestamp_ms = timestamp_ms.unwrap_or(sink.arrival_ms());
+        sink.push_short_field(&series, field, gap, part(digits.0, digits.1)?, timestamp_ms)
+    }
+
     /// Writes the line of the field `key` of a measurement. False, and nothing is written, if that is not as simple.
-    #[inline]
+    #[inline(never)]
     pub(super) fn push(
         &mut self,
         body: &[u8],

@@ -2,6 +2,7 @@
 
 use super::scan::{COMMA, LINE_FEED, SPACE, is_line_end, until};
 use crate::Value;
+use crate::block::{self, BLOCK_BYTES};
 use crate::cursor::Cursor;
 use crate::number;
 
@@ -27,6 +28,41 @@ impl Number {
     /// Reads the value that starts at `start`, where the line does not end; returns the offset behind it too.
     #[inline]
     pub(super) fn read(body: &[u8], start: usize) -> Result<(Self, usize), &'static str> {
+        match Self::read_plain(body, start) {
+            Some(plain) => Ok(plain),
+            None => Self::read_any(body, start),
+        }
+    }
+
+    /// Reads what most values are: a few digits, with a point among them or an `i` behind them, and in front of another
+    /// field or a timestamp.
+    #[inline(always)]
+    fn read_plain(body: &[u8], start: usize) -> Option<(Self, usize)> {
+        let block = body.get(start..)?.first_chunk::<BLOCK_BYTES>()?;
+        let digits = block::digits(block);
+        let whole = digits.trailing_ones() as usize;
+        // No zero in front of another digit.
+        if !matches!(block[0], b'1'..=b'9') && whole != 1 {
+            return None;
+        }
+        let (bytes, behind) = match block.get(whole)? {
+            b'i' => (whole, whole + 1),
+            b'.' => {
+                let fraction = (digits >> (whole + 1)).trailing_ones() as usize;
+                let bytes = whole + 1 + fraction;
+                if fraction == 0 {
+                    return None;
+                }
+                (bytes, bytes)
+            }
+            _ => (whole, whole),
+        };
+        matches!(block.get(behind)?, b',' | b' ')
+            .then_some((Self::Digits { start, end: start + bytes }, start + behind))
+    }
+
+    #[inline(never)]
+    fn read_any(body: &[u8], start: usize) -> Result<(Self, usize), &'static str> {
         match body[start] {
             b'0'..=b'9' | b'-' => {}
             b'.' => return Self::read_other(body, start),

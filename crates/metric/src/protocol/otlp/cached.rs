@@ -5,7 +5,7 @@
 //! of what a key depends on, as a point may override them.
 
 use super::super::generations::Generations;
-use super::super::series_cache::{CachedSeries, Key, SeriesCache};
+use super::super::series_cache::{CachedSeries, Key, SeriesCache, ShortSeries};
 use super::writer::{CUMULATIVE, DELTA, MetricHead, Shape};
 use crate::{Kind, Series};
 
@@ -148,6 +148,12 @@ impl Cached {
     #[inline]
     pub(super) fn hit(&mut self, index: usize) -> Option<CachedSeries<'_>> {
         self.cache.hit(index)
+    }
+
+    /// As [`hit`](Self::hit), if that is a short one.
+    #[inline(always)]
+    pub(super) fn hit_short(&mut self, index: usize) -> Option<ShortSeries<'_>> {
+        self.cache.hit_short(index)
     }
 
     /// Takes a series that was missed, behind its first `count` tags.

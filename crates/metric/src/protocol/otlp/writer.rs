@@ -13,7 +13,7 @@ use super::{Names, Options, names};
 use crate::limits::{HISTOGRAM_BUCKETS_MAX, OTLP_SCRATCH_KEPT_BYTES_MAX, OTLP_WASTED_BYTES_MAX};
 use crate::protocol::series_cache::Key;
 use crate::protocol::span::Span;
-use crate::sink::Part;
+use crate::sink::{FrontTags, NO_GAP, Part, ShortValue};
 use crate::{Bounds, DecodeError, Kind, LineSink, Reject, Series, SeriesMark, Value};
 
 /// The reason why a point is not stored.
@@ -185,6 +185,9 @@ pub(super) struct Writer {
     /// The value of an attribute that is no string, for whoever reads it.
     pub text: Vec<u8>,
     resource_tags: usize,
+    /// The resource's tags for short lines, and whether they are as short.
+    short_front: FrontTags,
+    is_front_short: bool,
     resource_reject: Option<Reject>,
     metric_mark: SeriesMark,
     metric_kind: Kind,
@@ -220,6 +223,8 @@ impl Writer {
             name: Vec::new(),
             text: Vec::new(),
             resource_tags: 0,
+            short_front: FrontTags::EMPTY,
+            is_front_short: false,
             resource_reject: None,
             metric_mark: mark,
             metric_kind: Kind::Gauge,
@@ -336,6 +341,7 @@ impl Writer {
             self.overridden.clear();
         }
         self.resource_tags = self.series.tags();
+        self.is_front_short = self.short_front.take(self.series.spelled_tags(self.resource_tags).text());
         self.cached.begin_resource(self.resource_reject.is_none().then_some(&self.series));
     }
 
@@ -496,16 +502,35 @@ impl Writer {
     /// simple.
     #[inline]
     pub fn push_cached(&mut self, index: usize, head: PointHead, number: Number, sink: &mut LineSink<'_>) -> bool {
+        let timestamp_ms = head.timestamp_ms().unwrap_or(sink.arrival_ms());
+        let is_stored = self.push_short(index, timestamp_ms, number, sink).is_some()
+            || self.push_long(index, timestamp_ms, number, sink);
+        self.points += usize::from(is_stored);
+        is_stored
+    }
+
+    #[inline(always)]
+    fn push_short(&mut self, index: usize, timestamp_ms: i64, number: Number, sink: &mut LineSink<'_>) -> Option<()> {
+        if !self.is_front_short {
+            return None;
+        }
+        let series = self.cached.hit_short(index)?;
+        let value = match number {
+            Number::Int(integer) => ShortValue::Int(integer),
+            Number::Double(float) => ShortValue::Float(float),
+        };
+        sink.push_short_behind(&series, &self.short_front, NO_GAP, series.kind, value, timestamp_ms)
+    }
+
+    #[inline(never)]
+    fn push_long(&mut self, index: usize, timestamp_ms: i64, number: Number, sink: &mut LineSink<'_>) -> bool {
         let Some(series) = self.cached.hit(index) else { return false };
         let value = match number {
             Number::Int(integer) => Value::Int(integer),
             Number::Double(float) => Value::Float(float),
         };
         let front = self.series.spelled_tags(self.resource_tags);
-        let timestamp_ms = head.timestamp_ms().unwrap_or(sink.arrival_ms());
-        let is_stored = sink.push_cached_behind(&series, front, Part::EMPTY, series.kind, value, timestamp_ms);
-        self.points += usize::from(is_stored);
-        is_stored
+        sink.push_cached_behind(&series, front, Part::EMPTY, series.kind, value, timestamp_ms)
     }
 
     /// Takes the series of the point that was stored last into the cache, unless that overrides a tag.

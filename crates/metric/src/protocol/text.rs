@@ -29,9 +29,11 @@
 use memchr::{memchr, memchr2};
 
 use super::span::shared_bytes;
+use crate::block::Blocks;
 use crate::cursor::Cursor;
 use crate::limits::{TEXT_KEPT_BYTES_MAX, TEXT_PLACES_MAX};
-use crate::{Bounds, DecodeError, Kind, LineSink, Reject, Rejected, Series, SeriesMark, Skip, Value, number};
+use crate::sink::Part;
+use crate::{Bounds, DecodeError, Kind, LineSink, Reject, Rejected, Series, SeriesMark, Skip, Value, number, shape};
 use cached::{Cached, Found};
 use family::{Families, Member};
 use tokens::{Quoted, Tokens};
@@ -281,12 +283,11 @@ impl Text {
             return None;
         }
         // With what follows the line in reach, digits are looked at many at once.
-        let mut cursor = Cursor::new(value);
-        let number = number::read(&mut cursor).ok().filter(number::Number::is_finite)?;
-        let next = cursor.rest().strip_prefix(b"\n")?;
+        let end = shape::value(Blocks::new(value)?, 0)?;
+        let next = value.get(end..)?.strip_prefix(b"\n")?;
         // Of `_created` it depends on more.
         let Member::Of(kind) = self.families.member(body, found.name, self.format) else { return None };
-        self.cached.push(&found, kind, Value::Digits(number.text), None, sink).then_some(next)
+        self.cached.push_digits(&found, kind, Part::new(value, end), sink).then_some(next)
     }
 
     /// Writes the line of a sample whose name and labels are in the cache. Returns false, and has done nothing, if they

@@ -12,7 +12,7 @@ use super::tokens::metric_name_bytes;
 use super::{Format, Options};
 use crate::block::string_stops;
 use crate::encode::BEFORE_VALUE;
-use crate::sink::Part;
+use crate::sink::{FrontTags, Part, ShortValue};
 use crate::{Bounds, Kind, LineSink, Series, SeriesMark, Value};
 use memchr::{memchr, memchr2};
 
@@ -38,6 +38,9 @@ pub(super) struct Cached {
     /// The labels of the request, as a line has them, and the number of them.
     front: Vec<u8>,
     front_tags: usize,
+    /// The same for short lines, and whether they are as short.
+    short_front: FrontTags,
+    is_front_short: bool,
     /// No label of the request replaces the one for the gap.
     has_gap: bool,
     /// The latest line was looked up, and its series is not in the cache.
@@ -69,6 +72,8 @@ impl Cached {
             generation: None,
             front: Vec::new(),
             front_tags: 0,
+            short_front: FrontTags::EMPTY,
+            is_front_short: false,
             has_gap: true,
             is_missed: false,
             #[cfg(test)]
@@ -107,6 +112,7 @@ impl Cached {
         self.front_tags = base.tags();
         self.front.clear();
         self.front.extend_from_slice(front.text());
+        self.is_front_short = self.short_front.take(front.text());
         self.has_gap = options.labels.iter().all(|(key, _)| key != GAP);
         self.text.clear();
         self.text.push(u8::from(options.format == Format::OpenMetrics));
@@ -120,7 +126,7 @@ impl Cached {
     }
 
     /// Finds the name and labels at the front of `rest`, a line with or without what follows it, if they are expected.
-    #[inline]
+    #[inline(always)]
     pub(super) fn find_expected<'a>(&self, rest: &'a [u8]) -> Option<Found<'a>> {
         // Only another value in the gap makes another series of it.
         if let Some((index, key)) = self.cache.latest()
@@ -135,6 +141,7 @@ impl Cached {
     }
 
     /// Finds the name and labels of `line`.
+    #[inline(never)]
     pub(super) fn find<'a>(&mut self, line: &'a [u8]) -> Option<Found<'a>> {
         self.is_missed = false;
         let generation = self.generation?;
@@ -172,7 +179,7 @@ impl Cached {
         }
         let rest = line.strip_prefix(key.before)?;
         if !key.has_gap {
-            return Some((&[], end));
+            return Some((&line[..0], end));
         }
         let gap = plain_front(rest);
         let rest = rest[gap.len()..].strip_prefix(key.behind)?;
@@ -235,8 +242,32 @@ impl Cached {
         }
     }
 
-    /// Writes the line of a sample. False, and nothing is written, if that is not as simple.
+    /// Writes the line of a sample without a timestamp, whose value is a number of JSON. False, and nothing is written,
+    /// if that is not as simple.
     #[inline]
+    pub(super) fn push_digits(
+        &mut self,
+        found: &Found<'_>,
+        kind: Kind,
+        digits: Part<'_>,
+        sink: &mut LineSink<'_>,
+    ) -> bool {
+        let is_stored = self.push_short(found, kind, digits, sink).is_some();
+        is_stored || self.push(found, kind, Value::Digits(digits.text()), None, sink)
+    }
+
+    #[inline(always)]
+    fn push_short(&mut self, found: &Found<'_>, kind: Kind, digits: Part<'_>, sink: &mut LineSink<'_>) -> Option<()> {
+        if !self.is_front_short {
+            return None;
+        }
+        let (series, gap) = (self.cache.hit_short(found.index)?, found.gap.block()?);
+        let (value, timestamp_ms) = (ShortValue::Digits(digits), sink.arrival_ms());
+        sink.push_short_behind(&series, &self.short_front, gap, kind, value, timestamp_ms)
+    }
+
+    /// Writes the line of a sample. False, and nothing is written, if that is not as simple.
+    #[inline(never)]
     pub(super) fn push(
         &mut self,
         found: &Found<'_>,
@@ -274,7 +305,7 @@ fn is_odd_behind_name(rest: &[u8]) -> bool {
 }
 
 /// The bytes at the front of `text` that stand for themselves.
-#[inline]
+#[inline(always)]
 fn plain_front(text: &[u8]) -> &[u8] {
     let mut at = 0;
     while let Some(block) = text[at..].first_chunk() {

@@ -168,9 +168,25 @@ impl Families {
     }
 
     /// Returns the role of the sample with this name, a part of the body.
-    #[inline]
+    #[inline(always)]
     pub fn member(&mut self, body: &[u8], name: &[u8], format: Format) -> Member {
-        let Some((span, family)) = self.current else { return Member::Of(Kind::Untyped) };
+        match self.current {
+            None => Member::Of(Kind::Untyped),
+            // As most are.
+            Some((span, family)) if span.name(body) == name => Member::Of(family.kind()),
+            Some(current) => self.member_beside(current, body, name, format),
+        }
+    }
+
+    /// As [`member`](Self::member), of a sample whose name is not that of the current family.
+    #[inline(never)]
+    fn member_beside(
+        &mut self,
+        (span, family): (Span, FamilyType),
+        body: &[u8],
+        name: &[u8],
+        format: Format,
+    ) -> Member {
         if let Some(suffix) = name.strip_prefix(span.name(body))
             && let Some(member) = family.member(suffix, format)
         {

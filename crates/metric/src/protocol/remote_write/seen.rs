@@ -65,7 +65,7 @@ struct Seen {
     /// Offset of the sample in `behind`.
     sample_at: u8,
     has_gap: bool,
-    /// Whether its value is another than 0, which is left out.
+    /// True if its value is not 0, which is left out.
     has_value: bool,
     kind: Option<Kind>,
     before: [u8; BEFORE_BYTES_MAX],

@@ -171,6 +171,7 @@ impl Place {
 pub struct Run<'a> {
     batch: &'a Batch,
     series: &'a Series,
+    begin: usize,
     samples: &'a [Sample],
 }
 
@@ -188,6 +189,11 @@ impl<'a> Run<'a> {
     /// The labels as those of remote write 1.0.
     pub fn encoded_labels(&self) -> &'a [u8] {
         self.series.labels.of(&self.batch.text)
+    }
+
+    /// A hash of the labels.
+    pub fn labels_hash(&self) -> u64 {
+        self.series.hash
     }
 
     /// The texts of the labels: name, value, and so on. Empty: they have no numbers.
@@ -209,6 +215,11 @@ impl<'a> Run<'a> {
     /// The samples, in the order of the log.
     pub fn samples(&self) -> &'a [Sample] {
         self.samples
+    }
+
+    /// The place of these samples among [those of the batch](Batch::samples).
+    pub fn place(&self) -> Range<usize> {
+        self.begin..self.begin + self.samples.len()
     }
 }
 
@@ -285,6 +296,11 @@ impl Batch {
     /// Number of samples.
     pub fn len(&self) -> usize {
         self.len
+    }
+
+    /// The samples, each series' one behind the other, and what is between them.
+    pub fn samples(&self) -> &[Sample] {
+        &self.samples.all
     }
 
     /// Number of samples that a later one took the place of.
@@ -377,7 +393,7 @@ impl Batch {
         let left = series.count - taken;
         let count = left.min(u32::try_from(count).unwrap_or(u32::MAX));
         let samples = &series.samples(&self.samples.all)[taken as usize..][..count as usize];
-        let run = Run { batch: self, series, samples };
+        let run = Run { batch: self, series, begin: (series.begin + taken) as usize, samples };
         let behind = match count {
             _ if count == left => Place { series: index + 1, taken: 0 },
             _ => Place { series: index, taken: taken + count },

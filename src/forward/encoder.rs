@@ -12,7 +12,8 @@ use host::time::Instant;
 use metric::{
     Kind,
     protocol::remote_write::encode::{
-        put_metadata_v1, put_reference_v2, put_series_v1, put_series_v2, put_symbol_v2, sample_bytes,
+        Put, PutSamples, USUAL_SAMPLE_BYTES, put_metadata_v1, put_reference_v2, put_series_v1, put_series_v2,
+        put_symbol_v2, sample_bytes,
     },
 };
 use std::{hash::BuildHasher, ops::Range};
@@ -28,6 +29,8 @@ pub struct Encoder {
     references: Vec<u8>,
     /// The samples of each run, where they are; in the message, once that is assembled.
     records: Vec<Records>,
+    /// Bytes that are left out of the message, as `records` have it.
+    left_out_bytes: usize,
     metadata: SentMetadata,
     snappy: Compressor,
     zstd: Option<zstd::bulk::Compressor<'static>>,
@@ -53,6 +56,7 @@ impl Encoder {
             symbols: Symbols::default(),
             references: Vec::new(),
             records: Vec::new(),
+            left_out_bytes: 0,
             metadata: SentMetadata::default(),
             snappy: Compressor::new(),
             zstd: None,
@@ -82,12 +86,13 @@ impl Encoder {
         samples_max: usize,
         format: Format,
     ) -> Option<Encoded> {
-        let encoded = self.assemble(batch, lane, place, samples_max, format);
-        self.compress(format);
-        encoded
+        let put = if format == Format::V1Zstd { Put::All } else { Put::First };
+        let encoded = self.assemble(batch, lane, place, samples_max, format, put)?;
+        self.compress(batch, format);
+        Some(encoded)
     }
 
-    /// Encodes the samples as [`Self::encode`] does, but does not compress them.
+    /// Encodes the samples as [`Self::encode`] does, but does not compress them, and puts only these into the message.
     pub fn assemble(
         &mut self,
         batch: &Batch,
@@ -95,26 +100,33 @@ impl Encoder {
         place: Place,
         samples_max: usize,
         format: Format,
+        put: Put,
     ) -> Option<Encoded> {
         self.message.clear();
         self.series.clear();
         self.symbols.clear();
         self.records.clear();
+        self.left_out_bytes = 0;
         self.metadata.begin_request();
         let mut encoded = Encoded { samples: 0, behind: place };
-        let is_full = |this: &Self| this.message.len() + this.series.len() >= limits::FORWARD_REQUEST_BYTES;
+        let bytes = |this: &Self| this.message.len() + this.series.len() + this.left_out_bytes;
+        let is_full = |this: &Self| bytes(this) >= limits::FORWARD_REQUEST_BYTES;
         while encoded.samples < samples_max && !is_full(self) {
             let Some((run, behind)) = batch.next(lane, encoded.behind, samples_max - encoded.samples) else { break };
-            let of_samples = match format {
-                Format::V2 => self.put_v2(&run),
-                Format::V1 | Format::V1Zstd => self.put_v1(&run),
+            let PutSamples { place: of_samples, left_out } = match format {
+                Format::V2 => self.put_v2(&run, put),
+                Format::V1 | Format::V1Zstd => self.put_v1(&run, put),
             };
             let labels_bytes = if format == Format::V2 { 0 } else { run.encoded_labels().len() };
+            self.left_out_bytes += left_out * USUAL_SAMPLE_BYTES;
+            let rest_end = run.place().end;
             self.records.push(Records {
                 labels: of_samples.start - labels_bytes,
                 begin: of_samples.start,
                 end: of_samples.end,
                 bytes: run.samples().first().map_or(0, |&sample| sample_bytes(sample)),
+                rest: rest_end - left_out..rest_end,
+                hash: run.labels_hash(),
             });
             encoded.samples += run.samples().len();
             encoded.behind = behind;
@@ -131,8 +143,8 @@ impl Encoder {
         (encoded.samples > 0).then_some(encoded)
     }
 
-    /// Appends a run as a series of version 1.0, behind its type if that is due. Returns the place of its samples.
-    fn put_v1(&mut self, run: &Run<'_>) -> Range<usize> {
+    /// Appends a run as a series of version 1.0, behind its type if that is due.
+    fn put_v1(&mut self, run: &Run<'_>, put: Put) -> PutSamples {
         let kind = run.kind();
         if run.name_number().is_none_or(|number| self.metadata.is_new(number, kind)) {
             let family = family(run.name(), kind);
@@ -140,11 +152,11 @@ impl Encoder {
                 put_metadata_v1(&mut self.message, family, kind);
             }
         }
-        put_series_v1(&mut self.message, run.encoded_labels(), run.samples())
+        put_series_v1(&mut self.message, run.encoded_labels(), run.samples(), put)
     }
 
     /// As [`put_v1`](Self::put_v1), of version 2.0.
-    fn put_v2(&mut self, run: &Run<'_>) -> Range<usize> {
+    fn put_v2(&mut self, run: &Run<'_>, put: Put) -> PutSamples {
         self.references.clear();
         let (labels, message) = (run.encoded_labels(), &mut self.message);
         if run.symbols().is_empty() {
@@ -155,16 +167,16 @@ impl Encoder {
         for symbol in run.symbols() {
             put_reference_v2(&mut self.references, self.symbols.numbered(symbol.number, message, symbol.of(labels)));
         }
-        put_series_v2(&mut self.series, &self.references, run.samples(), run.kind())
+        put_series_v2(&mut self.series, &self.references, run.samples(), run.kind(), put)
     }
 
-    fn compress(&mut self, format: Format) {
-        let Self { message, body, .. } = self;
+    fn compress(&mut self, batch: &Batch, format: Format) {
+        let Self { message, records, body, .. } = self;
         let mut reserve = |bytes: usize| body.resize(bytes.max(body.len()), 0);
         match format {
             Format::V1 | Format::V2 => {
-                reserve(Compressor::bytes_max(message.len()));
-                self.body_bytes = self.snappy.compress(message, &self.records, body);
+                reserve(Compressor::bytes_max(message.len() + self.left_out_bytes));
+                self.body_bytes = self.snappy.compress(message, records, batch.samples(), body);
             }
             Format::V1Zstd => {
                 reserve(zstd::zstd_safe::compress_bound(message.len()));
@@ -382,7 +394,7 @@ mod tests {
         let batch = batch(10);
         let mut encoder = Encoder::new();
         let mut messages = [(); 2].map(|()| {
-            assert!(encoder.encode(&batch, 0, Place::BEGIN, 10, Format::V1).is_some());
+            assert!(encoder.assemble(&batch, 0, Place::BEGIN, 10, Format::V1, Put::All).is_some());
             encoder.message.clone()
         });
         let rest = messages[0].split_off(messages[0].len() - messages[1].len());

@@ -6,7 +6,7 @@ use crate::forward::{
     encoder::Encoder,
     format::Format,
 };
-use metric::{Line, Tags, Text};
+use metric::{Line, Tags, Text, protocol::remote_write::encode::Put};
 
 /// Makes records, with memory that is used again from line to line.
 pub struct Records {
@@ -41,7 +41,7 @@ impl Records {
             Value::RemoteWrite2 => {
                 self.batch.clear();
                 self.batch.push(line);
-                self.encoder.assemble(&self.batch, 0, Place::BEGIN, 1, Format::V2);
+                self.encoder.assemble(&self.batch, 0, Place::BEGIN, 1, Format::V2, Put::All);
                 self.encoder.message()
             }
         };

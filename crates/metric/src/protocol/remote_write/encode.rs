@@ -40,6 +40,8 @@ const SAMPLE_HEADS_BYTES: usize = 1 + size_of::<u64>() + 1;
 const USUAL_TIMESTAMP_BYTES: usize = 6;
 /// Bytes of a sample with such a timestamp, as a series has it: key, length and content.
 pub const USUAL_SAMPLE_BYTES: usize = 2 + SAMPLE_HEADS_BYTES + USUAL_TIMESTAMP_BYTES;
+/// The bytes of such a sample in front of its value: key, length, and the key of the value.
+pub const USUAL_SAMPLE_HEAD: [u8; 3] = [SAMPLE, (USUAL_SAMPLE_BYTES - 2).to_le_bytes()[0], SAMPLE_VALUE];
 
 /// Appends a label as a series of version 1.0 has it. Labels have to be in the order of their names.
 pub fn put_label_v1(to: &mut Vec<u8>, (name, value): Label<'_>) {
@@ -57,16 +59,40 @@ pub fn labels_v1(encoded: &[u8]) -> impl Iterator<Item = Label<'_>> + Clone {
     })
 }
 
+/// The samples of a series that are put into a message. The lengths in front of them are those of all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// All of them.
+    All,
+    /// The first one, where all are usual: the others are for the caller to write.
+    First,
+}
+
+/// The samples of a series in a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PutSamples {
+    /// Their place.
+    pub place: Range<usize>,
+    /// Number of those that were left out at the end of it, each of [`USUAL_SAMPLE_BYTES`].
+    pub left_out: usize,
+}
+
 /// Appends samples as a series of either version has them. `are_usual`: by the function of that name.
 #[inline]
-fn put_samples(to: &mut Vec<u8>, samples: &[Sample], are_usual: bool) {
-    if !are_usual {
-        return samples.iter().for_each(|&sample| put_sample(to, sample));
-    }
+fn put_samples(to: &mut Vec<u8>, samples: &[Sample], are_usual: bool, put: Put) -> PutSamples {
     let begin = to.len();
+    if !are_usual {
+        samples.iter().for_each(|&sample| put_sample(to, sample));
+        return PutSamples { place: begin..to.len(), left_out: 0 };
+    }
+    let (samples, left_out) = match put {
+        Put::First => samples.split_at(samples.len().min(1)),
+        Put::All => (samples, &[][..]),
+    };
     to.resize(begin + samples.len() * USUAL_SAMPLE_BYTES, 0);
     let (fields, _) = to[begin..].as_chunks_mut();
     fields.iter_mut().zip(samples).for_each(|(field, &sample)| *field = usual_sample(sample));
+    PutSamples { place: begin..to.len(), left_out: left_out.len() }
 }
 
 /// True if each of these takes [`USUAL_SAMPLE_BYTES`].
@@ -77,20 +103,23 @@ fn are_usual(samples: &[Sample]) -> bool {
 }
 
 #[inline(always)]
-fn usual_sample((value_bits, timestamp_ms): Sample) -> [u8; USUAL_SAMPLE_BYTES] {
-    const CONTENT_BYTES: u8 = (USUAL_SAMPLE_BYTES - 2).to_le_bytes()[0];
-    let timestamp = usual_varint(timestamp_ms.cast_unsigned());
-    // From the lowest byte on: three of the head and the value, the key of the timestamp and the timestamp.
-    let head = u64::from_le_bytes([SAMPLE, CONTENT_BYTES, SAMPLE_VALUE, 0, 0, 0, 0, 0]);
-    let first = head | value_bits << 24;
-    let second = value_bits >> 40 | u64::from(SAMPLE_TIMESTAMP) << 24 | timestamp << 32;
-    let [.., a, b, _, _] = timestamp.to_le_bytes();
+fn usual_sample(sample: Sample) -> [u8; USUAL_SAMPLE_BYTES] {
+    let (value_bits, rest) = usual_words(sample);
+    let [a, b, c, d, e, f, g, _] = rest.to_le_bytes();
     let mut field = [0; USUAL_SAMPLE_BYTES];
     // Copies of arrays: those of slices are calls.
-    *field.first_chunk_mut().expect("it is shorter") = first.to_le_bytes();
-    *field[8..].first_chunk_mut().expect("it is shorter") = second.to_le_bytes();
-    *field.last_chunk_mut().expect("it is shorter") = [a, b];
+    *field.first_chunk_mut().expect("it is shorter") = USUAL_SAMPLE_HEAD;
+    *field[USUAL_SAMPLE_HEAD.len()..].first_chunk_mut().expect("it is shorter") = value_bits.to_le_bytes();
+    *field.last_chunk_mut().expect("it is shorter") = [a, b, c, d, e, f, g];
     field
+}
+
+/// A sample of [`USUAL_SAMPLE_BYTES`] behind its [head](USUAL_SAMPLE_HEAD), from the lowest byte on: eight of the
+/// value, and seven, which are the key of the timestamp and the timestamp.
+#[inline(always)]
+#[must_use]
+pub fn usual_words((value_bits, timestamp_ms): Sample) -> (u64, u64) {
+    (value_bits, u64::from(SAMPLE_TIMESTAMP) | usual_varint(timestamp_ms.cast_unsigned()) << 8)
 }
 
 /// The varint of a number that has [`USUAL_TIMESTAMP_BYTES`] as one, from the lowest byte on: its bits are moved apart
@@ -125,15 +154,12 @@ fn samples_bytes(samples: &[Sample], are_usual: bool) -> usize {
     }
 }
 
-/// Appends a series to a request of version 1.0: its labels by [`put_label_v1`], and its samples. Returns the place of
-/// these.
-pub fn put_series_v1(to: &mut Vec<u8>, labels: &[u8], samples: &[Sample]) -> Range<usize> {
+/// Appends a series to a request of version 1.0: its labels by [`put_label_v1`], and its samples.
+pub fn put_series_v1(to: &mut Vec<u8>, labels: &[u8], samples: &[Sample], put: Put) -> PutSamples {
     let are_usual = are_usual(samples);
     put_head(to, V1_SERIES, labels.len() + samples_bytes(samples, are_usual));
     to.extend_from_slice(labels);
-    let begin = to.len();
-    put_samples(to, samples, are_usual);
-    begin..to.len()
+    put_samples(to, samples, are_usual, put)
 }
 
 /// Appends the type of a family of metrics to a request of version 1.0.
@@ -155,19 +181,17 @@ pub fn put_reference_v2(to: &mut Vec<u8>, reference: u32) {
 }
 
 /// Appends a series to a request of version 2.0. `references`, by [`put_reference_v2`], are the symbols of its labels,
-/// in the order of their names: of a name, of its value, and so on. Returns the place of its samples.
-pub fn put_series_v2(to: &mut Vec<u8>, references: &[u8], samples: &[Sample], kind: Kind) -> Range<usize> {
+/// in the order of their names: of a name, of its value, and so on.
+pub fn put_series_v2(to: &mut Vec<u8>, references: &[u8], samples: &[Sample], kind: Kind, put: Put) -> PutSamples {
     // Type 0 is the absence of metadata.
     let metadata = [V2_METADATA, 2, METADATA_TYPE, type_number(kind)];
     let metadata = if kind == Kind::Untyped { &[][..] } else { &metadata };
     let are_usual = are_usual(samples);
     put_head(to, V2_SERIES, text_bytes(references) + samples_bytes(samples, are_usual) + metadata.len());
     put_text(to, V2_LABEL_REFERENCES, references);
-    let begin = to.len();
-    put_samples(to, samples, are_usual);
-    let end = to.len();
+    let samples = put_samples(to, samples, are_usual, put);
     to.extend_from_slice(metadata);
-    begin..end
+    samples
 }
 
 /// The number of a type: of both versions' enumerations, which have the same.

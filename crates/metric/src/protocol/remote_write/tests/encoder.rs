@@ -2,8 +2,8 @@
 
 use super::messages::{v1, v2};
 use crate::protocol::remote_write::encode::{
-    Label, Sample, USUAL_SAMPLE_BYTES, labels_v1, put_label_v1, put_metadata_v1, put_reference_v2, put_series_v1,
-    put_series_v2, put_symbol_v2, sample_bytes,
+    Label, Put, PutSamples, Sample, USUAL_SAMPLE_BYTES, USUAL_SAMPLE_HEAD, labels_v1, put_label_v1, put_metadata_v1,
+    put_reference_v2, put_series_v1, put_series_v2, put_symbol_v2, sample_bytes, usual_words,
 };
 use crate::{Kind, STALE_NAN_BITS};
 use prost::Message as _;
@@ -36,10 +36,12 @@ fn an_encoded_request_of_1_0_is_read_by_prost() {
     let long = vec![b'x'; 300];
     let labels = [(&b"__name__"[..], &b"up_total"[..]), (b"long", &long)];
     let mut body = Vec::new();
-    let place = put_series_v1(&mut body, &encoded(&labels), &SAMPLES);
+    let PutSamples { place, left_out: 0 } = put_series_v1(&mut body, &encoded(&labels), &SAMPLES, Put::First) else {
+        panic!()
+    };
     assert_eq!((place.len(), place.end), (SAMPLES.map(sample_bytes).iter().sum(), body.len()));
     put_metadata_v1(&mut body, b"up_total", Kind::Counter);
-    put_series_v1(&mut body, &encoded(&labels[..1]), &[]);
+    put_series_v1(&mut body, &encoded(&labels[..1]), &[], Put::First);
     let request = v1::WriteRequest::decode(&body[..]).unwrap();
     assert_eq!(request.timeseries.len(), 2);
     let series = &request.timeseries[0];
@@ -61,10 +63,11 @@ fn an_encoded_request_of_2_0_is_read_by_prost() {
         references.iter().for_each(|&reference| put_reference_v2(&mut bytes, reference));
         bytes
     };
-    let place = put_series_v2(&mut body, &references(&[1, 2, 300, 70_000]), &SAMPLES, Kind::Summary);
+    let PutSamples { place, .. } =
+        put_series_v2(&mut body, &references(&[1, 2, 300, 70_000]), &SAMPLES, Kind::Summary, Put::All);
     // Behind the samples is the type.
     assert_eq!((place.len(), place.end + 4), (SAMPLES.map(sample_bytes).iter().sum(), body.len()));
-    put_series_v2(&mut body, &references(&[1, 2]), &SAMPLES[..1], Kind::Untyped);
+    put_series_v2(&mut body, &references(&[1, 2]), &SAMPLES[..1], Kind::Untyped, Put::All);
     let request = v2::Request::decode(&body[..]).unwrap();
     assert_eq!(request.symbols, [&b""[..], b"__name__", b"up"]);
     let [first, second] = &request.timeseries[..] else { panic!("{request:?}") };
@@ -84,13 +87,23 @@ fn a_timestamp_of_any_length_is_read_by_prost() {
     // All together, each alone, and in pairs, of which some have only timestamps of six bytes.
     for samples in [&all[..]].into_iter().chain(all.chunks(1)).chain(all.windows(2)) {
         let mut body = Vec::new();
-        let place = put_series_v1(&mut body, &[], samples);
+        let PutSamples { place, .. } = put_series_v1(&mut body, &[], samples, Put::All);
         assert_eq!(place.len(), samples.iter().map(|&sample| sample_bytes(sample)).sum::<usize>());
         let request = v1::WriteRequest::decode(&body[..]).unwrap();
         let read = request.timeseries[0].samples.iter().map(|sample| (sample.value.to_bits(), sample.timestamp));
         assert!(read.eq(samples.iter().copied()), "{samples:?}");
         // In as few bytes as it takes.
         assert_eq!(request.encoded_len(), body.len());
+        // Without those behind the first, which are usual then: head and words of each.
+        let mut shorter = Vec::new();
+        let PutSamples { place, left_out } = put_series_v1(&mut shorter, &[], samples, Put::First);
+        assert_eq!(left_out, if are_usual(samples) { samples.len() - 1 } else { 0 });
+        assert_eq!(place.len() + left_out * USUAL_SAMPLE_BYTES, body.len() - place.start);
+        for &sample in &samples[samples.len() - left_out..] {
+            let (value, rest) = usual_words(sample);
+            shorter.extend([&USUAL_SAMPLE_HEAD[..], &value.to_le_bytes(), &rest.to_le_bytes()[..7]].concat());
+        }
+        assert_eq!(shorter, body);
     }
     assert!(all.windows(2).filter(|pair| are_usual(pair)).count() > 15);
 }

@@ -63,18 +63,15 @@ wanted() {
 cells() {
     local run
     mkdir "$work/run"
-    "$BINARIES/compare" "${touch[@]}" --clients load_test --rounds "$rounds" --seconds "$seconds" --name "$name" \
+    "$BINARIES/compare" --touch-memory --clients load_test --rounds "$rounds" --seconds "$seconds" --name "$name" \
         --scenarios "$1" --subjects "$2" --out "$work/run" >/dev/null
     for run in "$work"/run/*; do
         cat "$run/compare.jsonl" >>"$work/compare.jsonl"
     done
     rm -r "$work/run"
-    touch=()
 }
 
 : >"$work/compare.jsonl"
-# Once: a page that was touched stays so.
-touch=(--touch-memory)
 io_uring=floor-io_uring,metricstream-io_uring
 epoll=floor-epoll,metricstream-epoll
 if wanted P1 P2 P3 P4 P7; then

@@ -1,42 +1,65 @@
-//! Memory of the machine before a measurement: a virtual machine is given a page by its host when the page is first
-//! touched, so that the first use of memory costs several times as much as the next.
+//! Memory of the machine before and during a measurement: a virtual machine is given a page by its host when the page is
+//! first touched, so that the first use of memory costs several times as much as the next.
+//!
+//! A page that was touched and is free again need not stay so: with free page reporting (a balloon's), the kernel gives
+//! free blocks of some MiB back to the host within seconds. So one page of each block of 2 MiB is held until the
+//! measurement ends: what is free around it are blocks too small to be reported, and the first ones that the kernel takes.
 
-use std::{fs, hint, io};
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+};
+
+use rustix::fs::{FallocateFlags, MemfdFlags, fallocate, memfd_create};
 
 /// Part of the free memory that is left alone: the kernel and other programs go on.
 const LEFT_FREE_SHARE: u64 = 10;
-/// Bytes in a page, at least: every page is touched if all of these are.
-const PAGE: usize = 4096;
-/// Bytes that are taken at a time: an allocation of all memory at once may be refused.
-const CHUNK: usize = 256 << 20;
+/// Bytes in a page that is held. Larger ones are held whole.
+const PAGE: u64 = 4096;
+/// Bytes in a block of which a page is held: those of a huge page, the least that Linux reports to the host.
+const BLOCK: u64 = 2 << 20;
 
-/// Writes to nine tenths of the pages that are free, once each, gives them back, and returns the bytes touched. What
-/// the page cache holds is left alone, as it has been touched.
+/// Free memory that was touched, and stays so for as long as this is held.
+pub struct Touched {
+    /// A file in memory, as long as what was touched, with one page in each block.
+    held: File,
+}
+
+impl Touched {
+    /// Bytes that were touched.
+    ///
+    /// # Errors
+    /// The file cannot be looked at.
+    pub fn bytes(&self) -> io::Result<u64> {
+        Ok(self.held.metadata()?.len())
+    }
+}
+
+/// Writes to nine tenths of the pages that are free, once each, and gives them back but for one in 512. What the page
+/// cache holds is left alone, as it has been touched.
 ///
 /// # Errors
-/// /proc/meminfo cannot be read.
-pub fn touch_free() -> io::Result<u64> {
+/// /proc/meminfo cannot be read; there is less memory than it says.
+pub fn touch_free() -> io::Result<Touched> {
     let meminfo = fs::read_to_string("/proc/meminfo")?;
     let free = field_bytes(&meminfo, "MemFree:").ok_or_else(|| io::Error::other("/proc/meminfo has no MemFree"))?;
     let limit = group_left_bytes().unwrap_or(u64::MAX);
-    let wanted = free.min(limit) / LEFT_FREE_SHARE * (LEFT_FREE_SHARE - 1);
-    let mut chunks: Vec<Vec<u8>> = Vec::new();
-    let mut touched = 0;
-    while touched + (CHUNK as u64) <= wanted {
-        let mut chunk = Vec::new();
-        if chunk.try_reserve_exact(CHUNK).is_err() {
-            break;
-        }
-        chunk.resize(CHUNK, 0);
-        // Zeroes that nobody reads need not be written.
-        for page in chunk.chunks_mut(PAGE) {
-            page[0] = 1;
-        }
-        hint::black_box(&mut chunk);
-        touched += CHUNK as u64;
-        chunks.push(chunk);
+    touch(free.min(limit) / LEFT_FREE_SHARE * (LEFT_FREE_SHARE - 1))
+}
+
+/// Touches the whole blocks in a number of bytes.
+fn touch(bytes: u64) -> io::Result<Touched> {
+    let blocks = bytes / BLOCK;
+    let mut held = File::from(memfd_create("touched", MemfdFlags::CLOEXEC)?);
+    let block = vec![0; BLOCK as usize];
+    for _ in 0..blocks {
+        held.write_all(&block)?;
     }
-    Ok(touched)
+    // After all of them: a page that is free again would be touched twice, and another never.
+    for index in 0..blocks {
+        fallocate(&held, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, index * BLOCK + PAGE, BLOCK - PAGE)?;
+    }
+    Ok(Touched { held })
 }
 
 /// Bytes in a line of /proc/meminfo, as `MemFree:   123 kB`.
@@ -57,7 +80,19 @@ fn group_left_bytes() -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::linux::fs::MetadataExt;
+
     use super::*;
+
+    #[test]
+    fn one_page_of_each_block_isheld() {
+        let touched = touch(3 * BLOCK + PAGE).unwrap();
+        assert_eq!(touched.bytes().unwrap(), 3 * BLOCK);
+        let held = touched.held.metadata().unwrap();
+        // In bytes; of pages that may be larger than those of a PC.
+        assert!((3 * PAGE..3 * BLOCK).contains(&(held.st_blocks() * 512)), "{} blocks", held.st_blocks());
+        assert_eq!(touch(0).unwrap().bytes().unwrap(), 0);
+    }
 
     #[test]
     fn a_field_of_meminfo_is_in_bytes() {

@@ -3,7 +3,8 @@
 
 use metricstream_bench::{
     compare::{Bench, Measurement, environment::Environment, options, options::Plan, report},
-    memory, output,
+    memory::{self, Touched},
+    output,
 };
 use reactor::nofile;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -65,9 +66,8 @@ fn run(plan: &Plan) -> io::Result<bool> {
     let scratch = Scratch::new(&plan.work_dir)?;
     let arguments: Vec<String> = env::args().skip(1).collect();
     let mut environment = Environment::look(plan, &arguments, &scratch.0);
-    if plan.touch_memory {
-        environment.touched_bytes = memory::touch_free()?;
-    }
+    let touched = if plan.touch_memory { Some(memory::touch_free()?) } else { None };
+    environment.touched_bytes = touched.as_ref().map_or(Ok(0), Touched::bytes)?;
     let results = results(plan.out.as_deref().unwrap_or(&scratch.0), &environment)?;
     for skipped in &plan.skipped {
         metricstream_bench::complain!("skipped {skipped}");

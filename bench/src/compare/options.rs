@@ -62,8 +62,8 @@ struct Arguments {
     /// [default: beside this program].
     #[arg(long, value_name = "DIR")]
     work_dir: Option<PathBuf>,
-    /// Touches the free memory first: a virtual machine is given a page by its host at its first touch, which costs the
-    /// server that is measured.
+    /// Touches the free memory first, and keeps the kernel from giving it back to the host until the end: a virtual
+    /// machine is given a page by its host at its first touch, which costs the server that is measured.
     #[arg(long)]
     touch_memory: bool,
     /// One round of 0.3 s in two scenarios, to see that all of it works.

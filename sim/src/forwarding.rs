@@ -90,13 +90,21 @@ impl Forwarding {
 
     /// Waits until everything is delivered, if nothing fails any more, and stops the forward.
     pub fn finish(self, is_calm: bool) {
+        if is_calm {
+            self.wait_for_delivery();
+        }
+        self.forwards.stop();
+    }
+
+    /// Waits until the receiver has acknowledged every line that it has to.
+    fn wait_for_delivery(&self) {
         let (mut waited_ms, mut acknowledged) = (0, 0);
-        while is_calm {
+        loop {
             let (missing, count) = {
                 let book = locked(&self.book);
                 (missing(&book), book.acknowledged_lines.len())
             };
-            let Some((number, line)) = missing else { break };
+            let Some((number, line)) = missing else { return };
             if count > acknowledged {
                 (waited_ms, acknowledged) = (0, count);
             }
@@ -109,7 +117,6 @@ impl Forwarding {
             waited_ms += 100;
             thread::sleep(Duration::from_millis(100));
         }
-        self.forwards.stop();
     }
 }
 

@@ -155,7 +155,7 @@ impl Life {
             thread::sleep(Duration::from_micros(self.random.below(20_000)));
             status.ask_for_rotation();
         }
-        reactors.into_iter().for_each(|reactor| join(reactor));
+        reactors.into_iter().for_each(join);
         if let Some(mut querier) = querier.map(join) {
             querier.query();
         }

@@ -254,7 +254,7 @@ pub fn serve(
     }
     shared.draining.store(true, Ordering::Relaxed);
     reactors.stop(life.is_calm);
-    clients.into_iter().for_each(|client| join(client));
+    clients.into_iter().for_each(join);
     if let Some(mut querier) = querier.map(join) {
         querier.query();
     }

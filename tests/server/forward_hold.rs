@@ -120,9 +120,9 @@ fn a_bound_of_zero_holds_nothing() {
     store_until(&server, "away", || server.stat("/forwards/0/undelivered_lines") > 5_000);
     assert_eq!(server.stat("/segments/held_bytes"), 0);
     server.kill();
-    // The cursor is in a segment that is gone: it goes on at the oldest line there is.
+    // The cursor is in a segment that is gone: it goes on at the oldest line there is, which may go as well meanwhile.
     let mut server = setup(address, "0").start_in(directory.path());
-    until("the gap", || (server.stat("/forwards/0/gaps") == 1).then_some(()));
+    until("the gap", || (server.stat("/forwards/0/gaps") > 0).then_some(()));
     let receiver = Receiver::start_at(address, Knows::Both, &[]);
     let names = store(&server, "b", 5);
     wait_for(&receiver, &names);

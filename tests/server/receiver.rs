@@ -235,17 +235,18 @@ fn serve(mut connection: impl Read + Write, socket: &TcpStream, state: &State) {
         let act = state.acts.lock().unwrap().pop_front().unwrap_or(TAKE);
         match act {
             Act::Respond(code, fields) => {
-                let response = respond(state, code, fields, head, &body);
+                // Before the samples are seen: who waits for them counts connections.
                 if (200..300).contains(&code) && std::mem::take(&mut is_first) {
                     state.seen.lock().unwrap().connections += 1;
                 }
+                let response = respond(state, code, fields, head, &body);
                 if connection.write_all(response.as_bytes()).is_err() {
                     return;
                 }
             }
             Act::Take(pieces) | Act::TakeAndClose(pieces) => {
-                respond(state, 200, "", head, &body);
                 state.seen.lock().unwrap().connections += usize::from(std::mem::take(&mut is_first));
+                respond(state, 200, "", head, &body);
                 if !pieces.iter().all(|piece| connection.write_all(piece).is_ok()) {
                     return;
                 }

@@ -11,9 +11,12 @@ use prost::Message;
 use std::{
     collections::HashMap,
     io::{BufRead, BufReader, Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
-    sync::{Arc, Condvar, Mutex},
-    thread,
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
     time::Instant,
 };
 
@@ -30,11 +33,29 @@ pub struct Received {
     pub fields: HashMap<String, String>,
 }
 
-/// A running receiver. It ends with the test.
-#[derive(Debug, Clone)]
+/// A running receiver. It ends when this is dropped.
+#[derive(Debug)]
 pub struct Receiver {
     pub address: SocketAddr,
-    shared: Arc<(Mutex<Received>, Condvar)>,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    received: Mutex<Received>,
+    arrived: Condvar,
+    is_over: AtomicBool,
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.shared.is_over.store(true, Ordering::Relaxed);
+        // The thread waits for a connection.
+        let _ = TcpStream::connect(self.address);
+        // What it or a connection's thread fails with has been printed.
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
 }
 
 impl Receiver {
@@ -45,15 +66,10 @@ impl Receiver {
 
     /// On a port that was taken already.
     pub fn on(listener: TcpListener) -> Self {
-        let receiver = Self { address: listener.local_addr().unwrap(), shared: Arc::default() };
-        let of_thread = receiver.clone();
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                let receiver = of_thread.clone();
-                thread::spawn(move || receiver.serve(&stream.unwrap()));
-            }
-        });
-        receiver
+        let (address, shared) = (listener.local_addr().unwrap(), Arc::<Shared>::default());
+        let of_thread = Arc::clone(&shared);
+        let thread = Some(thread::spawn(move || of_thread.serve_all(&listener)));
+        Self { address, shared, thread }
     }
 
     /// Returns its URL, as `--otlp-endpoint` takes it.
@@ -67,7 +83,7 @@ impl Receiver {
     /// After [`DEADLINE`], with `what`.
     pub fn wait<T>(&self, what: &str, find: impl Fn(&Received) -> Option<T>) -> T {
         let end = Instant::now() + DEADLINE;
-        let mut received = self.shared.0.lock().unwrap();
+        let mut received = self.shared.received.lock().unwrap();
         loop {
             if let Some(found) = find(&received) {
                 return found;
@@ -78,7 +94,7 @@ impl Receiver {
                 drop(received);
                 panic!("waited in vain for {what}; {spans} spans came");
             }
-            received = self.shared.1.wait_timeout(received, left).unwrap().0;
+            received = self.shared.arrived.wait_timeout(received, left).unwrap().0;
         }
     }
 
@@ -93,6 +109,27 @@ impl Receiver {
             Some((request.clone(), parts))
         })
     }
+}
+
+impl Shared {
+    /// Serves each connection on a thread of its own, until the receiver is over.
+    fn serve_all(&self, listener: &TcpListener) {
+        thread::scope(|scope| {
+            let mut streams = Vec::new();
+            for stream in listener.incoming() {
+                if self.is_over.load(Ordering::Relaxed) {
+                    break;
+                }
+                let stream = Arc::new(stream.unwrap());
+                streams.push(Arc::clone(&stream));
+                scope.spawn(move || self.serve(&stream));
+            }
+            for stream in streams {
+                // It may have ended by itself.
+                let _ = stream.shutdown(Shutdown::Both);
+            }
+        });
+    }
 
     fn serve(&self, stream: &TcpStream) {
         let mut reader = BufReader::new(stream);
@@ -101,7 +138,7 @@ impl Receiver {
             let mut body = vec![0; fields["content-length"].parse().unwrap()];
             reader.read_exact(&mut body).unwrap();
             assert_eq!(fields["content-type"], "application/x-protobuf");
-            let received = &mut *self.shared.0.lock().unwrap();
+            let received = &mut *self.received.lock().unwrap();
             received.fields = fields;
             let resource = match path.as_str() {
                 "/v1/traces" => {
@@ -119,7 +156,7 @@ impl Receiver {
                 other => panic!("nothing is to be sent to {other}"),
             };
             received.resource = attributes(&resource.unwrap().attributes);
-            self.shared.1.notify_all();
+            self.arrived.notify_all();
             let response = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n";
             if (&mut &*stream).write_all(response).is_err() {
                 return;

@@ -7,7 +7,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Write},
+    io::{self, Read},
 };
 
 use rustix::fs::{FallocateFlags, MemfdFlags, fallocate, memfd_create};
@@ -51,10 +51,7 @@ pub fn touch_free() -> io::Result<Touched> {
 fn touch(bytes: u64) -> io::Result<Touched> {
     let blocks = bytes / BLOCK;
     let mut held = File::from(memfd_create("touched", MemfdFlags::CLOEXEC)?);
-    let block = vec![0; BLOCK as usize];
-    for _ in 0..blocks {
-        held.write_all(&block)?;
-    }
+    io::copy(&mut io::repeat(0).take(blocks * BLOCK), &mut held)?;
     // After all of them: a page that is free again would be touched twice, and another never.
     for index in 0..blocks {
         fallocate(&held, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, index * BLOCK + PAGE, BLOCK - PAGE)?;

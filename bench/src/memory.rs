@@ -1,9 +1,10 @@
-//! Memory of the machine before and during a measurement: a virtual machine is given a page by its host when the page is
-//! first touched, so that the first use of memory costs several times as much as the next.
+//! Memory of the machine before and during a measurement: a virtual machine is given a page by its host when the page
+//! is first touched, so that the first use of memory costs several times as much as the next.
 //!
 //! A page that was touched and is free again need not stay so: with free page reporting (a balloon's), the kernel gives
 //! free blocks of some MiB back to the host within seconds. So one page of each block of 2 MiB is held until the
-//! measurement ends: what is free around it are blocks too small to be reported, and the first ones that the kernel takes.
+//! measurement ends: what is free around it are blocks too small to be reported, and the first ones that the kernel
+//! takes.
 
 use std::{
     fs::{self, File},

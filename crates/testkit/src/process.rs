@@ -13,6 +13,7 @@ use std::{
     },
     process::{Child, Command},
     ptr,
+    time::Duration,
 };
 
 /// A signal for a server.
@@ -168,27 +169,55 @@ pub fn terminal() -> io::Result<(File, File)> {
 
 /// A thread of a child process that stands still, while the others run, until this is dropped. To be dropped by the
 /// thread that made it, which is what ptrace(2) calls the tracer.
+///
+/// It is stopped while it waits in the kernel: anywhere else it may hold a lock that others need, that of an arena of
+/// the allocator for one, and then they stand still too.
 #[derive(Debug)]
 pub struct Frozen(i32);
 
+/// System calls in which a thread waits for others and holds nothing.
+const WAITING: [i64; 5] =
+    [libc::SYS_ppoll, libc::SYS_futex, libc::SYS_epoll_pwait, libc::SYS_epoll_pwait2, libc::SYS_io_uring_enter];
+
+/// Those that newer architectures have no longer.
+#[cfg(target_arch = "x86_64")]
+const WAITING_BY_OLD_CALLS: [i64; 2] = [libc::SYS_poll, libc::SYS_epoll_wait];
+#[cfg(not(target_arch = "x86_64"))]
+const WAITING_BY_OLD_CALLS: [i64; 0] = [];
+
 impl Frozen {
-    /// Holds the thread of the child `pid` that is called `name`.
+    /// Holds the thread of the child `pid` that is called `name`. Panics when it does not wait once in ten thousand
+    /// looks.
     pub fn thread(pid: u32, name: &str) -> Self {
         let mut threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().map(Result::unwrap);
         let is_it = |path: &std::path::Path| std::fs::read_to_string(path.join("comm")).unwrap().trim_end() == name;
         let thread = threads.find(|thread| is_it(&thread.path())).unwrap_or_else(|| panic!("no thread {name}"));
-        let thread: i32 = thread.file_name().to_str().unwrap().parse().unwrap();
-        for request in [libc::PTRACE_SEIZE, libc::PTRACE_INTERRUPT] {
-            // SAFETY: neither request reads or writes memory of ours; the thread is that of a child (the caller's
-            // promise).
-            let result = unsafe { libc::ptrace(request, thread, ptr::null_mut::<u8>(), ptr::null_mut::<u8>()) };
-            assert_eq!(result, 0, "ptrace({request}, {thread}): {}", io::Error::last_os_error());
+        let held = Self(thread.file_name().to_str().unwrap().parse().unwrap());
+        held.request(libc::PTRACE_SEIZE);
+        for _ in 0..10_000 {
+            held.request(libc::PTRACE_INTERRUPT);
+            let mut status = 0;
+            // SAFETY: the status is written into a live integer.
+            let stopped = unsafe { libc::waitpid(held.0, &raw mut status, libc::__WALL) };
+            let error = io::Error::last_os_error();
+            assert!(stopped == held.0 && libc::WIFSTOPPED(status), "{name}: {status}, {error}");
+            // The number of the system call is its first word: -1 outside of any.
+            let call = std::fs::read_to_string(thread.path().join("syscall")).unwrap();
+            let number = call.split_whitespace().next().and_then(|number| number.parse().ok());
+            if number.is_some_and(|number| WAITING.contains(&number) || WAITING_BY_OLD_CALLS.contains(&number)) {
+                return held;
+            }
+            held.request(libc::PTRACE_CONT);
+            std::thread::sleep(Duration::from_millis(1));
         }
-        let mut status = 0;
-        // SAFETY: the status is written into a live integer.
-        let stopped = unsafe { libc::waitpid(thread, &raw mut status, libc::__WALL) };
-        assert!(stopped == thread && libc::WIFSTOPPED(status), "{thread}: {status}, {}", io::Error::last_os_error());
-        Self(thread)
+        panic!("{name} never waits");
+    }
+
+    fn request(&self, request: libc::c_uint) {
+        // SAFETY: no request of this module reads or writes memory of ours; the thread is that of a child (the
+        // caller's promise).
+        let result = unsafe { libc::ptrace(request, self.0, ptr::null_mut::<u8>(), ptr::null_mut::<u8>()) };
+        assert_eq!(result, 0, "ptrace({request}, {}): {}", self.0, io::Error::last_os_error());
     }
 }
 

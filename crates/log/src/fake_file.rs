@@ -6,6 +6,7 @@ use host::fs::File;
 use std::{
     collections::VecDeque,
     io::{self, IoSlice},
+    ops::Range,
     sync::Arc,
     time::Duration,
 };
@@ -30,6 +31,9 @@ pub(super) struct Content {
     /// Length of the last record.
     pub(super) committed_bytes: u64,
     pub(super) is_clean: bool,
+    /// Ranges that were asked for, and whether the file system allocates any.
+    pub(super) preallocated: Vec<Range<u64>>,
+    pub(super) preallocates: bool,
     pub(super) syncs: u32,
     /// Faults, one for each coming append.
     pub(super) append_faults: VecDeque<Fault>,
@@ -123,6 +127,13 @@ impl LogFile for FakeFile {
         assert!(size_bytes >= content.committed_bytes);
         content.bytes.truncate(usize::try_from(size_bytes).unwrap());
         Ok(())
+    }
+
+    fn preallocate(&self, range: Range<u64>) -> bool {
+        let mut content = self.content();
+        assert!(range.start >= content.bytes.len() as u64, "{range:?}");
+        content.preallocated.push(range);
+        content.preallocates
     }
 
     fn record(&self, size_bytes: u64) -> io::Result<()> {

@@ -7,9 +7,13 @@ use super::{
     troubles::Troubles,
 };
 use crate::segment::{MaintenanceBell, SegmentName};
-use host::{fs::File, os::unix::fs::MetadataExt};
+use host::{
+    fs::{self, File},
+    os::unix::fs::MetadataExt,
+};
 use std::{
     io::{self, IoSlice, Write},
+    ops::Range,
     sync::Arc,
     time::Duration,
 };
@@ -46,6 +50,13 @@ pub trait LogFile: Send + Sync {
     /// # Errors
     /// The error of the system call.
     fn truncate(&self, size_bytes: u64) -> io::Result<()>;
+
+    /// Allocates blocks for the bytes of the active segment in `range`, which is behind its end, without a change of its
+    /// length. It is a wish: what cannot be allocated is allocated when it is written, or refused then. Returns false
+    /// if this file system does no such thing, or gains nothing by it.
+    fn preallocate(&self, _range: Range<u64>) -> bool {
+        false
+    }
 
     /// Records beside the log that the first `size_bytes` of the active segment are whole batches. Survives a crash of
     /// the process.
@@ -153,6 +164,13 @@ impl LogFile for DiskFile {
         self.segments.active().set_len(size_bytes)
     }
 
+    fn preallocate(&self, range: Range<u64>) -> bool {
+        match fs::preallocate(&self.segments.active(), range) {
+            Err(error) => error.kind() != io::ErrorKind::Unsupported,
+            Ok(()) => true,
+        }
+    }
+
     fn record(&self, size_bytes: u64) -> io::Result<()> {
         self.state.record(size_bytes)
     }
@@ -189,6 +207,7 @@ impl LogFile for DiskFile {
     }
 
     fn mark_clean(&self) -> io::Result<()> {
+        fs::free_preallocated(&self.segments.active());
         self.state.mark_clean()
     }
 }

@@ -76,6 +76,7 @@ pub mod limits;
 mod lock;
 pub mod os;
 mod position;
+mod preallocation;
 mod recovery;
 pub mod ring;
 mod rotation;

@@ -17,6 +17,12 @@ const _: () = assert!(2 * RINGS_PER_GATHER_MAX <= GATHER_PIECES_KERNEL_MAX);
 /// One more may be in a slot whose head is not moved yet.
 pub const EXTENTS_MAX: usize = 8;
 const _: () = assert!(EXTENTS_MAX > 2 * 3);
+/// Bytes of the active segment for which blocks are allocated before they are written (`preallocation`), at most; they
+/// are also the most that a segment takes up besides its length. Measured on ext4, a GiB by 256 KiB: 0.37 s of CPU
+/// without, and 0.34, 0.31, 0.28, 0.27 and 0.27 s in steps of 256 KiB, 1, 4, 16 and 64 MiB.
+pub const PREALLOCATED_BYTES_MAX: u64 = 16 * MIB as u64;
+/// Least length of a segment that is allocated any.
+pub const PREALLOCATED_BYTES_MIN: u64 = MIB as u64;
 /// Time for which the writer polls its rings before it sleeps, by default. Waking it costs 26 to 35 us and 6.5 to 11.5
 /// us of the waker's time, so polling pays only while the next lines are about to come. Measured with the writer on a
 /// core it shares with the load (64 connections, two rounds): 0 us 6.4 and 6.3 us of CPU a request, 10 us 6.4 and 6.5,

@@ -162,6 +162,7 @@ pub(super) fn repair_segment(directory: &Path, segment: &File) -> Result<Option<
     let keep_bytes = end_of_last_line(segment, size_bytes).map_err(|error| ("read", error))?;
     let cut =
         (keep_bytes < size_bytes).then(|| cut_off(directory, segment, keep_bytes, CutReason::TornLine)).transpose()?;
+    fs::free_preallocated(segment);
     segment.sync_data().map_err(|error| ("sync", error))?;
     Ok(cut)
 }

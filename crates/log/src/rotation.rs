@@ -156,6 +156,7 @@ impl Segments {
             (open.unsynced.clone(), Arc::clone(&open.active))
         };
         for (_, segment) in &left {
+            fs::free_preallocated(segment);
             segment.sync_data()?;
         }
         active.sync_data()?;

@@ -94,6 +94,31 @@ fn a_short_write_goes_on_at_its_next_byte() {
 }
 
 #[test]
+fn blocks_are_asked_for_before_they_are_written_and_for_each_segment() {
+    const MIB: u64 = 1 << 20;
+    for preallocates in [true, false] {
+        let file = FakeFile::default();
+        file.content().preallocates = preallocates;
+        let settings = Settings { rotate_bytes: Some(3 * MIB), ..SETTINGS };
+        let bells = bells(1);
+        let mut log = Log::new(file.clone(), &bells, 1 << 20, settings).unwrap();
+        let writer = thread::spawn(|| log.writer.run());
+        let line = "x".repeat((MIB / 2) as usize - 1) + "\n";
+        for _ in 0..9 {
+            let position = append(&mut log.appenders[0], &line, AckLevel::Write);
+            wait_for(&log.appenders[0], &bells[0], AckLevel::Write, position);
+        }
+        drop(log.appenders);
+        writer.join().unwrap().unwrap();
+        let content = file.content();
+        assert_eq!((content.sealed.len(), content.bytes.len() as u64), (1, 3 * MIB / 2));
+        // Where nothing is allocated, it is asked for once.
+        let expected = [MIB..2 * MIB, 2 * MIB..3 * MIB, MIB..2 * MIB];
+        assert_eq!(content.preallocated, expected[..if preallocates { 3 } else { 1 }]);
+    }
+}
+
+#[test]
 fn a_signal_is_no_failure() {
     let file = FakeFile::default();
     file.content().append_faults.extend([

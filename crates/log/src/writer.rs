@@ -9,6 +9,7 @@ use super::{
     LogError, LogFile, LogStatus, RotateError, Rotated, Settings, Stall, Trouble,
     extent::{Extent, ExtentSender},
     histogram::nanoseconds_since,
+    preallocation::Preallocation,
     ring::RingConsumer,
     status::{Failure, WriterEnd, count},
 };
@@ -37,6 +38,7 @@ pub struct Writer<F: LogFile> {
     predecessor: Option<SegmentName>,
     /// The active segment's length after the last whole gathering.
     committed_bytes: u64,
+    preallocation: Preallocation,
     started: Instant,
     /// Time at which the active segment is old enough to be sealed.
     rotate_at: Option<Instant>,
@@ -70,6 +72,7 @@ impl<F: LogFile> Writer<F> {
             settings,
             status,
             committed_bytes,
+            preallocation: Preallocation::new(committed_bytes, settings.rotate_bytes),
             started,
             rotate_at,
             rotation_owed: false,
@@ -177,6 +180,7 @@ impl<F: LogFile> Writer<F> {
         (self.rotation_owed, self.postponed_until) = (false, None);
         self.rotate_at = self.settings.rotate_age.map(|age| Instant::now() + age);
         self.committed_bytes = begun_bytes;
+        self.preallocation.begin(begun_bytes);
         let before = std::mem::replace(&mut self.predecessor, self.file.predecessor());
         let is_break = had_lines && before == self.predecessor;
         let inode = self.file.inode().map_err(LogError::Rotate)?;
@@ -198,6 +202,7 @@ impl<F: LogFile> Writer<F> {
     /// same; what readers know of the bytes before them may be outdated.
     fn note_outside_change(&mut self, expected_bytes: u64) -> Result<(), LogError> {
         let inode = self.persist(|| self.file.inode())?;
+        self.preallocation.begin(self.committed_bytes);
         self.status.begin(self.file.reader(), inode, self.committed_bytes, self.committed_bytes < expected_bytes);
         count(&self.status.counters.changed_outside, 1);
         let interval = Duration::from_nanos(limits::WARNING_INTERVAL_NS);
@@ -218,6 +223,11 @@ impl<F: LogFile> Writer<F> {
             return Ok(false);
         }
         let expected_bytes = self.committed_bytes + bytes as u64;
+        if let Some(range) = self.preallocation.before(self.committed_bytes, expected_bytes)
+            && !self.file.preallocate(range)
+        {
+            self.preallocation.give_up();
+        }
         self.committed_bytes = self.append_whole(range.clone(), bytes).inspect_err(|_| self.cut_unrecorded())?;
         // Published before anything of it can be acknowledged.
         if self.committed_bytes == expected_bytes {

@@ -15,6 +15,7 @@ use crate::{
 use std::{
     ffi::OsString,
     io::{self, IoSlice, Read, Seek, SeekFrom, Write},
+    ops::Range,
     os::fd::{AsRawFd, RawFd},
     path::{Path, PathBuf},
 };
@@ -408,6 +409,21 @@ pub fn rename(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<()> {
 /// `AlreadyExists`: the name is taken.
 pub fn rename_noreplace(from: &Path, to: &Path) -> io::Result<()> {
     by_name("rename to a free name", to, |state| state.disk.rename(from, to, false))
+}
+
+/// As `host`'s, on a disk that has no blocks: nothing but the call.
+///
+/// # Errors
+/// `ENOSPC`, `EDQUOT`: the disk is full.
+pub fn preallocate(file: &File, range: Range<u64>) -> io::Result<()> {
+    file.call("fallocate", range.start, |state| if state.is_full() { Err(state.full_error()) } else { Ok(()) })
+}
+
+/// As `host`'s: no more than the calls.
+pub fn free_preallocated(file: &File) {
+    if let Ok(found) = file.metadata() {
+        let _ = file.set_len(found.len());
+    }
 }
 
 /// As in the standard library.

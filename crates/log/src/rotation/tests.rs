@@ -72,6 +72,49 @@ fn lines_stay_in_their_order_over_segments() {
     assert_eq!(sealed(directory.path()).concat() + &active(directory.path()), "1\n2\n3\n4\n");
 }
 
+/// Bytes of the blocks of all files of the log.
+fn allocated(directory: &Path) -> u64 {
+    let files = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().metadata().unwrap());
+    files.map(|file| file.blocks() * 512).sum()
+}
+
+/// Where the file system is ext4; elsewhere nothing is allocated, and nothing has to be freed.
+#[test]
+fn blocks_behind_the_end_are_freed_with_the_segment() {
+    const MIB: u64 = 1 << 20;
+    let directory = directory();
+    let opened = open(directory.path()).unwrap();
+    let preallocate = |opened: &Opened| {
+        let is_supported = opened.file.preallocate(MIB..9 * MIB);
+        assert!(!is_supported || allocated(directory.path()) >= 8 * MIB);
+    };
+    let at_rest = || assert!(allocated(directory.path()) < MIB, "{}", allocated(directory.path()));
+    // When it is sealed and synced.
+    append(&opened, "1\n");
+    preallocate(&opened);
+    opened.file.rotate(false).unwrap();
+    opened.file.record(0).unwrap();
+    opened.file.sync_data().unwrap();
+    at_rest();
+    // At the next start, where a crash came before that.
+    append(&opened, "2\n");
+    preallocate(&opened);
+    opened.file.rotate(false).unwrap();
+    drop(opened);
+    let opened = open(directory.path()).unwrap();
+    at_rest();
+    // At the end.
+    append(&opened, "3\n");
+    preallocate(&opened);
+    opened.file.sync_data().unwrap();
+    opened.file.mark_clean().unwrap();
+    at_rest();
+    drop(opened);
+    let opened = open(directory.path()).unwrap();
+    assert_eq!((opened.report.previous, opened.report.cut), (Previous::Clean, None));
+    assert_eq!((sealed(directory.path()).concat(), active(directory.path())), ("1\n2\n".into(), "3\n".into()));
+}
+
 #[test]
 fn the_state_follows_the_active_segment() {
     let directory = directory();

@@ -81,10 +81,13 @@ impl Reactors<'_> {
         let ReactorEnds { doorbells, messages, events, document_requests } = ends;
         let reactors = doorbells.len();
         let chosen = network.chosen;
+        let placement = &shared.config.placement;
         let connections = Arc::new(AtomicU32::new(0));
         let (opened_sender, opened_drivers) = bounded(reactors);
         let each = listeners.into_iter().zip(appenders).zip(events).zip(doorbells).zip(messages);
         for (index, ((((listeners, appender), events), doorbell), messages)) in each.enumerate() {
+            let core = placement.reactor_cores[index];
+            let appender = appender.sharing_core(core == placement.writer_core);
             let setup = ShardSetup {
                 index,
                 service: Service::new(Arc::clone(shared), appender, events)
@@ -110,7 +113,6 @@ impl Reactors<'_> {
             let opened = opened_sender.clone();
             // The receiver is gone once startup has failed.
             let notify_opened = move || opened.send(()).unwrap_or(());
-            let core = shared.config.placement.reactor_cores[index];
             spawn(&format!("reactor-{index}"), Some(core), ended_sender, move || {
                 let result = match chosen {
                     Chosen::IoUring => shard::run::<UringDriver>(setup, driver, notify_opened),

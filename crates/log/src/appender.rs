@@ -1,12 +1,14 @@
 //! The reactor's end of the log. Owns the producer of one ring; wakes the writer when something was published.
 
 use super::{AckLevel, LogHealth, LogPosition, LogStatus, extent::ExtentReceiver, ring::RingProducer};
+use crate::limits::{EARLY_PUBLICATIONS_MAX, UNPUBLISHED_BYTES_MAX};
+use host::thread;
 use std::sync::Arc;
 
 /// Appends one reactor's batches. Dropping it closes the ring.
 ///
-/// The calls for a batch are `reserve` and `commit`; then `publish` once per turn of the reactor for all of them. A
-/// response may be sent when [`acknowledged`](Self::acknowledged) at its level has reached the position that `commit`
+/// The calls for a batch are `reserve` and `commit`; then `publish` once per turn of the reactor for all of them, of
+/// which `commit` publishes what is more than [`UNPUBLISHED_BYTES_MAX`] before. A response may be sent when [`acknowledged`](Self::acknowledged) at its level has reached the position that `commit`
 /// returned; the reactor's doorbell is woken when a position moved that a response waits for. The caller checks
 /// [`health`](Self::health) before it reserves a batch: a log that is not healthy accepts none.
 #[derive(Debug)]
@@ -14,11 +16,22 @@ pub struct Appender {
     ring: RingProducer,
     extents: ExtentReceiver,
     status: Arc<LogStatus>,
+    /// True if the writer runs on this thread's core.
+    shares_core: bool,
+    /// Publications of this turn before its end.
+    early: usize,
 }
 
 impl Appender {
     pub(super) fn new(ring: RingProducer, extents: ExtentReceiver, status: Arc<LogStatus>) -> Self {
-        Self { ring, extents, status }
+        Self { ring, extents, status, shares_core: false, early: 0 }
+    }
+
+    /// Sets whether the thread that appends is on the writer's core, so that one of the two runs at a time.
+    #[must_use]
+    pub fn sharing_core(mut self, shares_core: bool) -> Self {
+        self.shares_core = shares_core;
+        self
     }
 
     /// Health of the log: the condition for reserving a batch.
@@ -43,7 +56,8 @@ impl Appender {
     }
 
     /// Commits the first `bytes` of the reservation as one batch, whose response waits for `level`. Returns the
-    /// position of its end. The bytes must end with a line end.
+    /// position of its end. The bytes must end with a line end. Publishes them if much is unpublished, and lets the
+    /// writer run first if it [shares the core](Self::sharing_core).
     ///
     /// # Panics
     /// More bytes than were reserved.
@@ -55,14 +69,31 @@ impl Appender {
             AckLevel::Write => self.ring.await_written(position),
             AckLevel::Fsync => self.ring.await_durable(position),
         }
+        if self.ring.unpublished() >= UNPUBLISHED_BYTES_MAX && self.early < EARLY_PUBLICATIONS_MAX {
+            self.early += 1;
+            self.hand_over();
+        }
         position
     }
 
     /// Publishes everything committed to the writer, and wakes it if it sleeps.
     #[inline]
     pub fn publish(&mut self) {
+        self.early = 0;
         if self.ring.publish() {
             self.status.writer_bell.wake();
+        }
+    }
+
+    /// Publishes what is committed in the middle of a turn. A writer on the same core gets it at once, and copies the
+    /// lines while they are in a cache; another one begins with them.
+    #[cold]
+    fn hand_over(&mut self) {
+        if self.ring.publish() {
+            self.status.writer_bell.wake();
+            if self.shares_core {
+                thread::yield_now();
+            }
         }
     }
 

@@ -7,8 +7,8 @@
 //! durable <= head <= tail <= head + capacity
 //! ```
 //!
-//! - `tail`: everything below is published. The producer stores it, once per turn of its reactor, at the end of a
-//!   batch.
+//! - `tail`: everything below is published. The producer stores it at the end of a batch: of the last one of a turn of
+//!   its reactor, and of one with which much is unpublished.
 //! - `head`: everything below is in the file. The consumer stores it; the producer reads from it what is acknowledged
 //!   at the level `write`, and what is free again.
 //! - `durable`: everything below is on stable storage. The thread of the group commit stores it.
@@ -250,6 +250,13 @@ impl RingProducer {
     pub fn await_durable(&mut self, position: u64) {
         debug_assert!(self.published < position && position <= self.staged);
         self.awaits_durable = position;
+    }
+
+    /// Bytes that are committed and not published.
+    #[inline]
+    #[must_use]
+    pub fn unpublished(&self) -> u64 {
+        self.staged - self.published
     }
 
     /// Makes everything committed visible to the consumer. Returns true if there was anything new; the caller then

@@ -119,6 +119,33 @@ fn blocks_are_asked_for_before_they_are_written_and_for_each_segment() {
 }
 
 #[test]
+fn many_lines_are_published_before_the_end_of_the_turn() {
+    let file = FakeFile::default();
+    let mut log = Log::new(file.clone(), &bells(1), 32 << 20, SETTINGS).unwrap();
+    let mut appender = log.appenders.remove(0).sharing_core(true);
+    let part = limits::UNPUBLISHED_BYTES_MAX as usize / 4;
+    let commit = |appender: &mut Appender, writer: &mut Writer<FakeFile>| {
+        appender.reserve(part).unwrap().fill(b'\n');
+        let position = appender.commit(part, AckLevel::Memory);
+        (position, writer.write_published().unwrap())
+    };
+    const BATCHES: usize = 4 * (limits::EARLY_PUBLICATIONS_MAX + 2);
+    for _ in 0..2 {
+        let turn: Vec<_> = (0..BATCHES).map(|_| commit(&mut appender, &mut log.writer)).collect();
+        // So many times a turn, each as soon as there is as much.
+        let written: Vec<_> = (0..BATCHES).filter(|&batch| turn[batch].1).collect();
+        let expected: Vec<_> = (1..=limits::EARLY_PUBLICATIONS_MAX).map(|time| 4 * time - 1).collect();
+        assert_eq!(written, expected);
+        appender.publish();
+        assert!(log.writer.write_published().unwrap());
+        for (position, _) in turn {
+            assert_eq!(appender.locate(position).map(|place| place.byte), Some(position));
+        }
+    }
+    assert_eq!(file.content().bytes.len() as u64, appender.acknowledged(AckLevel::Write));
+}
+
+#[test]
 fn a_signal_is_no_failure() {
     let file = FakeFile::default();
     file.content().append_faults.extend([

@@ -120,16 +120,16 @@ fn blocks_are_asked_for_before_they_are_written_and_for_each_segment() {
 
 #[test]
 fn many_lines_are_published_before_the_end_of_the_turn() {
+    const BATCHES: usize = 4 * (limits::EARLY_PUBLICATIONS_MAX + 2);
     let file = FakeFile::default();
     let mut log = Log::new(file.clone(), &bells(1), 32 << 20, SETTINGS).unwrap();
     let mut appender = log.appenders.remove(0).sharing_core(true);
-    let part = limits::UNPUBLISHED_BYTES_MAX as usize / 4;
+    let part = usize::try_from(limits::UNPUBLISHED_BYTES_MAX).unwrap() / 4;
     let commit = |appender: &mut Appender, writer: &mut Writer<FakeFile>| {
         appender.reserve(part).unwrap().fill(b'\n');
         let position = appender.commit(part, AckLevel::Memory);
         (position, writer.write_published().unwrap())
     };
-    const BATCHES: usize = 4 * (limits::EARLY_PUBLICATIONS_MAX + 2);
     for _ in 0..2 {
         let turn: Vec<_> = (0..BATCHES).map(|_| commit(&mut appender, &mut log.writer)).collect();
         // So many times a turn, each as soon as there is as much.

@@ -14,9 +14,9 @@ pub fn rename_noreplace(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// Allocates blocks for the bytes in `range` of a file that will grow, which changes neither its length nor what it
-/// holds (fallocate(2) with `FALLOC_FL_KEEP_SIZE`, Linux 2.6.23). Only on ext4, where a write to such a block costs less
-/// CPU than one for which a block has to be reserved; XFS does the like by itself, btrfs would compress no more, and a
-/// file system in memory would be filled.
+/// holds (fallocate(2) with `FALLOC_FL_KEEP_SIZE`, Linux 2.6.23). Only on ext4, where a write to such a block costs
+/// less CPU than one for which a block has to be reserved; XFS does the like by itself, btrfs would compress no more,
+/// and a file system in memory would be filled.
 ///
 /// # Errors
 /// `Unsupported`: it is not ext4, or a file of it that has no extents. Otherwise the error of the system call.

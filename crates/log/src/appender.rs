@@ -8,9 +8,10 @@ use std::sync::Arc;
 /// Appends one reactor's batches. Dropping it closes the ring.
 ///
 /// The calls for a batch are `reserve` and `commit`; then `publish` once per turn of the reactor for all of them, of
-/// which `commit` publishes what is more than [`UNPUBLISHED_BYTES_MAX`] before. A response may be sent when [`acknowledged`](Self::acknowledged) at its level has reached the position that `commit`
-/// returned; the reactor's doorbell is woken when a position moved that a response waits for. The caller checks
-/// [`health`](Self::health) before it reserves a batch: a log that is not healthy accepts none.
+/// which `commit` publishes what is more than [`UNPUBLISHED_BYTES_MAX`] before. A response may be sent when
+/// [`acknowledged`](Self::acknowledged) at its level has reached the position that `commit` returned; the reactor's
+/// doorbell is woken when a position moved that a response waits for. The caller checks [`health`](Self::health) before
+/// it reserves a batch: a log that is not healthy accepts none.
 #[derive(Debug)]
 pub struct Appender {
     ring: RingProducer,

@@ -31,7 +31,7 @@ pub(super) struct Content {
     /// Length of the last record.
     pub(super) committed_bytes: u64,
     pub(super) is_clean: bool,
-    /// Ranges that were asked for, and whether the file system allocates any.
+    /// Ranges that were requested, and whether the file system allocates any.
     pub(super) preallocated: Vec<Range<u64>>,
     pub(super) preallocates: bool,
     pub(super) syncs: u32,

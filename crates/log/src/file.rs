@@ -51,9 +51,9 @@ pub trait LogFile: Send + Sync {
     /// The error of the system call.
     fn truncate(&self, size_bytes: u64) -> io::Result<()>;
 
-    /// Allocates blocks for the bytes of the active segment in `range`, which is behind its end, without a change of its
-    /// length. It is a wish: what cannot be allocated is allocated when it is written, or refused then. Returns false
-    /// if this file system does no such thing, or gains nothing by it.
+    /// Allocates blocks for the bytes of the active segment in `range`, which is behind its end, without a change of
+    /// its length. It is a wish: what cannot be allocated is allocated when it is written, or refused then. Returns
+    /// false if this file system does no such thing, or gains nothing by it.
     fn preallocate(&self, _range: Range<u64>) -> bool {
         false
     }

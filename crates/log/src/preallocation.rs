@@ -1,4 +1,4 @@
-//! How far the file system allocates blocks for the active segment before they are written, where that is worth it.
+//! Plan of the blocks that the file system allocates for the active segment before they are written.
 //!
 //! Sans-IO. Promises that a segment is never allocated more than as many bytes again as it has, and none behind the
 //! length at which it is sealed, except for those of its last gathering.
@@ -9,7 +9,7 @@ use std::ops::Range;
 /// The plan for one active segment after the other.
 #[derive(Debug)]
 pub struct Preallocation {
-    /// Blocks were asked for up to this byte, or the file has them.
+    /// End of the bytes for which blocks were requested, or which the file has.
     until: u64,
     /// Length at which a segment is sealed.
     sealed_at: u64,
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_file_goes_on_and_a_file_system_without_it_is_asked_no_more() {
+    fn an_old_file_goes_on_and_a_file_system_without_it_gets_no_more_requests() {
         let mut plan = Preallocation::new(100 << 20, None);
         assert_eq!(plan.before(100 << 20, 101 << 20), Some(100 << 20..116 << 20));
         plan.give_up();

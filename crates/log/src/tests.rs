@@ -94,7 +94,7 @@ fn a_short_write_goes_on_at_its_next_byte() {
 }
 
 #[test]
-fn blocks_are_asked_for_before_they_are_written_and_for_each_segment() {
+fn blocks_are_requested_before_they_are_written_and_for_each_segment() {
     const MIB: u64 = 1 << 20;
     for preallocates in [true, false] {
         let file = FakeFile::default();
@@ -112,7 +112,7 @@ fn blocks_are_asked_for_before_they_are_written_and_for_each_segment() {
         writer.join().unwrap().unwrap();
         let content = file.content();
         assert_eq!((content.sealed.len(), content.bytes.len() as u64), (1, 3 * MIB / 2));
-        // Where nothing is allocated, it is asked for once.
+        // Where nothing is allocated, it is requested once.
         let expected = [MIB..2 * MIB, 2 * MIB..3 * MIB, MIB..2 * MIB];
         assert_eq!(content.preallocated, expected[..if preallocates { 3 } else { 1 }]);
     }

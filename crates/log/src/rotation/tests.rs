@@ -78,7 +78,7 @@ fn allocated(directory: &Path) -> u64 {
     files.map(|file| file.blocks() * 512).sum()
 }
 
-/// Where the file system is ext4; elsewhere nothing is allocated, and nothing has to be freed.
+/// On a file system that is not ext4 nothing is allocated, and nothing has to be freed.
 #[test]
 fn blocks_behind_the_end_are_freed_with_the_segment() {
     const MIB: u64 = 1 << 20;

@@ -219,10 +219,13 @@ def time_of(text):
     return time.mktime(time.strptime(whole, "%Y-%m-%dT%H:%M:%S")) - time.timezone + int(fraction) / 1000
 
 
-def disturb(nodes, chance, ends, counts, is_exact):
-    """Ends nodes at random and starts them again; one at least is always there. For exact limits they are away for a
-    second, as after a restart by systemd with the unit in contrib."""
-    pause = (1.1, 4) if is_exact else (0.1, 2)
+# Seconds for which a node or HAProxy is away, least and most. For exact limits it is a second at least, as after a
+# restart by systemd with the unit in contrib.
+AWAY_S, AWAY_EXACT_S = (0.1, 2), (1.1, 4)
+
+
+def disturb(nodes, chance, ends, counts, pause):
+    """Ends nodes at random and starts them again; one at least is always there."""
     while time.monotonic() < ends - 3:
         node = chance.choice(nodes)
         number = chance.choice([signal.SIGKILL, signal.SIGTERM])
@@ -233,7 +236,7 @@ def disturb(nodes, chance, ends, counts, is_exact):
         time.sleep(chance.uniform(1, 2.5))
 
 
-def disturb_all(nodes, proxy, stores, chance, ends, counts):
+def disturb_all(nodes, proxy, stores, chance, ends, counts, pause):
     """As disturb, and HAProxy and the stores too; a store is away for up to ten seconds, while the rest goes on."""
     away = []
     while time.monotonic() < ends - 3:
@@ -242,7 +245,7 @@ def disturb_all(nodes, proxy, stores, chance, ends, counts):
                 store.start()
         away = [(store, back) for store, back in away if time.monotonic() < back]
         what = chance.choice(["node", "node", "node", "haproxy", *[store.name for store in stores]])
-        pause, number = chance.uniform(0.1, 2), chance.choice([signal.SIGKILL, signal.SIGTERM])
+        number = chance.choice([signal.SIGKILL, signal.SIGTERM])
         if what == "node":
             disturbed = chance.choice(nodes)
         elif what == "haproxy":
@@ -257,7 +260,7 @@ def disturb_all(nodes, proxy, stores, chance, ends, counts):
             continue
         disturbed.end(number)
         counts[f"{what} {signal.Signals(number).name}"] += 1
-        time.sleep(pause)
+        time.sleep(chance.uniform(*pause))
         disturbed.start()
         time.sleep(chance.uniform(0.5, 2))
     for store, _ in away:
@@ -356,16 +359,17 @@ class Cluster:
 
 def run(name, arguments, place, stores, chance):
     """One phase. Returns its faults, a line about it, and its limits."""
-    is_exact = name == EXACT
+    is_exact = name in (EXACT, ALL)
+    pause = AWAY_EXACT_S if is_exact else AWAY_S
     cluster = Cluster(arguments, place, stores, is_exact)
     counts = collections.Counter()
     try:
         cluster.start()
         clients, ends = load(arguments, cluster.proxy.port, 60 * arguments.minutes if stores else arguments.seconds)
         if stores:
-            disturb_all(cluster.nodes, cluster.proxy, cluster.stores, chance, ends, counts)
+            disturb_all(cluster.nodes, cluster.proxy, cluster.stores, chance, ends, counts, pause)
         elif name != UP:
-            disturb(cluster.nodes, chance, ends, counts, is_exact)
+            disturb(cluster.nodes, chance, ends, counts, pause)
         for client in clients:
             client.join()
         cluster.proxy.end(signal.SIGTERM)
@@ -388,7 +392,7 @@ def run(name, arguments, place, stores, chance):
     down = cluster.proxy.times_down()
     if name == UP and down:
         row += f"\n  HAProxy took a node for dead {down} times, as the machine is busy: it moved clients then"
-    if limits.unmoved or limits.unpromised or (limits.moved and (name == EXACT or (name == UP and not down))):
+    if limits.unmoved or limits.unpromised or (limits.moved and (is_exact or (name == UP and not down))):
         faults.append(f"{LIMITS_HEAD}\n{limits.row(name)}")
     if name == UP and (used < len(cluster.nodes) or not statuses[429]):
         faults.append(row)

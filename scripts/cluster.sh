@@ -13,9 +13,9 @@ Runs nodes of metricstream [default: 3] behind HAProxy, as contrib/haproxy/hapro
 [default: 100] post to HAProxy for a number of seconds [default: 12], half of them faster than their rate. First nothing
 happens to the nodes. Then nodes are killed, stopped with SIGTERM and started again at random: each acknowledged batch
 must be in the log of a node, once, and none that was refused. Then the same with the lines `#exact` of haproxy.cfg.
-Then, for a number of minutes [default: 2; 0 for none], the nodes forward to Prometheus, VictoriaMetrics and Kafka;
-nodes and HAProxy are killed and stopped, and the stores stopped, at random; at the end everything is delivered, and
-each store must have exactly the batches that are in the logs.
+Then, for a number of minutes [default: 2; 0 for none] and with these lines too, the nodes forward to Prometheus,
+VictoriaMetrics and Kafka; nodes and HAProxy are killed and stopped, and the stores stopped, at random; at the end
+everything is delivered, and each store must have exactly the batches that are in the logs.
 
 Limits are judged by the stamps in all nodes' logs together, in every second of each client:
 

@@ -71,7 +71,6 @@ impl Appender {
             AckLevel::Fsync => self.ring.await_durable(position),
         }
         if self.ring.unpublished() >= UNPUBLISHED_BYTES_MAX && self.early < EARLY_PUBLICATIONS_MAX {
-            self.early += 1;
             self.hand_over();
         }
         position
@@ -89,7 +88,9 @@ impl Appender {
     /// Publishes what is committed in the middle of a turn. A writer on the same core gets it at once, and copies the
     /// lines while they are in a cache; another one begins with them.
     #[cold]
+    #[inline(never)]
     fn hand_over(&mut self) {
+        self.early += 1;
         if self.ring.publish() {
             self.status.writer_bell.wake();
             if self.shares_core {

@@ -261,7 +261,7 @@ impl RingProducer {
 
     /// Makes everything committed visible to the consumer. Returns true if there was anything new; the caller then
     /// wakes the consumer's doorbell.
-    #[inline]
+    #[inline(always)]
     pub fn publish(&mut self) -> bool {
         if self.published == self.staged {
             return false;

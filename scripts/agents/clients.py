@@ -95,6 +95,18 @@ def influxdb_client(address, key, seconds, record):
     client.close()
 
 
+def ping(client):
+    """Returns the version that a ping has, also from a server that was killed and is just being started again."""
+    ends = time.monotonic() + 30
+    while True:
+        try:
+            return client.ping()
+        except OSError:
+            if time.monotonic() >= ends:
+                raise
+            time.sleep(0.1)
+
+
 def influxdb(address, key, seconds, record):
     """influxdb: version 1 of the API; makes its database first."""
     client = snippet("influxdb (Python)", address, key, "client")
@@ -102,7 +114,7 @@ def influxdb(address, key, seconds, record):
         client.create_database("agents")
     except Exception as error:
         record.add([], "dropped", f"create_database: {error!r}"[:300])
-    if "1.8" not in client.ping():
+    if "1.8" not in ping(client):
         raise SystemExit("ping has no version of InfluxDB")
     for number in until(seconds, 0.15):
         stamp_ms = time.time_ns() // 1_000_000

@@ -27,8 +27,8 @@ pub fn preallocate(file: &File, range: Range<u64>) -> io::Result<()> {
     Ok(rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, range.start, range.end - range.start)?)
 }
 
-/// Frees the blocks behind the end of a file that is no longer written, if they are a MiB and more. Best effort: what
-/// fails is left, and costs space.
+/// Frees the blocks behind the end of a file that nobody writes to any more, if they are a MiB and more: its length is
+/// read and set, so whoever changed it in between would lose that. Best effort: what fails is left, and costs space.
 pub fn free_preallocated(file: &File) {
     /// Blocks are counted in such units, whatever their size (stat(2)).
     const UNIT: u64 = 512;

@@ -155,8 +155,11 @@ impl Segments {
             let open = self.open();
             (open.unsynced.clone(), Arc::clone(&open.active))
         };
-        for (_, segment) in &left {
-            fs::free_preallocated(segment);
+        for (name, segment) in &left {
+            // One that was moved away is the operator's, who may cut it or add to it at this moment.
+            if name.is_some() {
+                fs::free_preallocated(segment);
+            }
             segment.sync_data()?;
         }
         active.sync_data()?;

@@ -7,7 +7,7 @@
 use crate::{
     forward::{store, store_all},
     log,
-    server::{Driver, Server, Setup, until},
+    server::{DEADLINE, Driver, Server, Setup, until},
     with_driver,
 };
 use rdkafka::{
@@ -68,7 +68,7 @@ fn records(cluster: &Cluster) -> Vec<Record> {
     let consumer = consumer(cluster, "reader");
     let (mut places, mut missing) = (TopicPartitionList::new(), 0);
     for partition in 0..PARTITIONS {
-        let wait = Duration::from_secs(30);
+        let wait = DEADLINE;
         let (low, high) = consumer.fetch_watermarks(TOPIC, partition, wait).unwrap();
         places.add_partition_offset(TOPIC, partition, Offset::Beginning).unwrap();
         missing += high - low;

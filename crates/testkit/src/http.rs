@@ -1,6 +1,7 @@
 //! A blocking HTTP/1.1 client that sends whatever bytes it is given and is strict about the responses.
 #![expect(clippy::unwrap_used, reason = "what fails to unwrap here fails the test that calls it")]
 
+use crate::server::DEADLINE;
 use std::{
     io::{self, Read, Write},
     net::{IpAddr, Shutdown, SocketAddr, TcpStream},
@@ -12,7 +13,7 @@ use std::{
 
 /// Timeout of connecting, sending and receiving. A server that sends nothing for so long hangs, also where a sanitizer
 /// and other work slow it down: then the names of a profile take 40 s.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(120);
+const RESPONSE_TIMEOUT: Duration = DEADLINE;
 
 /// One connection.
 #[derive(Debug)]

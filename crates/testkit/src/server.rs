@@ -20,7 +20,10 @@ use std::{
 use tempfile::TempDir;
 
 /// Timeout of every wait for a process. Far beyond what a healthy server needs on a busy machine.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_secs(240);
+/// The server's timeouts.
+const TIMEOUTS: [&str; 6] =
+    ["--head-timeout", "--body-timeout", "--idle-timeout", "--write-timeout", "--drain-timeout", "--query-timeout"];
 /// Pause between two checks of a condition.
 const PAUSE: Duration = Duration::from_millis(2);
 
@@ -84,15 +87,16 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// A free port, one reactor, no rate limit.
+    /// A free port, one reactor, no rate limit, and no timeout that a busy machine could reach.
     #[must_use]
     pub fn new(binary: impl Into<PathBuf>, driver: Driver) -> Self {
-        Self { binary: binary.into(), flags: Vec::new(), variables: Vec::new(), limits: Vec::new() }
+        let setup = Self { binary: binary.into(), flags: Vec::new(), variables: Vec::new(), limits: Vec::new() }
             .flag("--listen", "127.0.0.1:0")
             .flag("--driver", driver.name())
             .flag("--reactors", 1)
             .flag("--rate-limit", 0)
-            .flag("--stats-interval", "0s")
+            .flag("--stats-interval", "0s");
+        TIMEOUTS.iter().fold(setup, |setup, name| setup.flag(name, "10m"))
     }
 
     /// Sets a flag, in place of what it was set to before.

@@ -25,7 +25,7 @@ const PIPELINE_MAX: u32 = 8;
 /// Before a client connects again to a server that closed its connection.
 const PAUSE: Duration = Duration::from_millis(2);
 /// Longer than any load takes to come to what is waited for.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(240);
 
 /// Parameters of the clients' requests.
 #[derive(Debug, Clone, Copy)]

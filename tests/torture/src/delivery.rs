@@ -13,8 +13,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Far beyond what the delivery of a whole log takes on a busy machine.
-const DEADLINE: Duration = Duration::from_secs(120);
+/// Time without a delivery after which the rest counts as undelivered: far beyond what a request takes on a busy
+/// machine, on which a whole log may take as long.
+const STANDSTILL_MAX: Duration = Duration::from_secs(120);
 
 /// A segment of the log, and the place of its first byte in the whole log.
 #[derive(Debug)]
@@ -139,13 +140,15 @@ impl Delivery {
     /// # Errors
     /// See [`look`](Self::look).
     pub fn wait_until_drained(&mut self, directory: &Path, figures: &mut Figures) -> io::Result<()> {
-        let begin = Instant::now();
+        let mut latest = (self.looked_at, Instant::now());
         loop {
             self.look(directory, figures)?;
             if self.frontier == self.ends.len() || !figures.is_sound() {
                 return Ok(());
             }
-            if begin.elapsed() > DEADLINE {
+            if self.looked_at > latest.0 {
+                latest = (self.looked_at, Instant::now());
+            } else if latest.1.elapsed() > STANDSTILL_MAX {
                 let missing = self.ends.len() - self.frontier;
                 figures.undelivered += missing as u64;
                 figures.tell(|| format!("{missing} lines were not delivered"));

@@ -51,7 +51,7 @@ pub const REMOTE_WRITE_KEPT_BYTES_MAX: usize = 256 * 1024;
 /// Series whose spelling a core's decoder of remote write keeps between bodies, at most, and those of line protocol,
 /// text, OTLP, collectd and Datadog: those of five node exporters, or of any number that differ in their `instance` (or
 /// `host`, or OTLP resource) alone. Each takes 512 bytes, from its first body on, and of remote write 2.0
-/// another 80: its references in the present body.
+/// another 128: its references into the table with which it came last.
 pub const SERIES_CACHED_MAX: usize = 4_096;
 /// States that the meaning of such a series depends on, at most: sets of keys of the tags that a request (or, in OTLP,
 /// a resource) puts before its own. A fleet's requests have one or two.
@@ -63,6 +63,13 @@ pub const GENERATION_BYTES_MAX: usize = 1_024;
 pub const LABEL_TEXTS_MAX: usize = 8_192;
 /// Bytes of these texts, at most: 64 for each.
 pub const LABEL_TEXTS_BYTES_MAX: usize = 512 * 1024;
+/// Tables of symbols that a core's remote write 2.0 decoder keeps, to find the next body with an equal one, at most: an
+/// agent has one for each request of a scrape, and those of a fleet of equal hosts the same.
+pub const SYMBOL_TABLES_MAX: usize = 16;
+/// Bytes of a table that is kept, at most: those of 2,000 series of one target are half as long.
+pub const SYMBOL_TABLE_BYTES_MAX: usize = 128 * 1024;
+/// Symbols of a table that may be others in the next one, at most: the targets of a request have one each.
+pub const GAP_SYMBOLS_MAX: usize = 64;
 /// Depth of arrays and maps within the value of an OTLP attribute, at most. Real ones have one or two levels.
 pub const OTLP_VALUE_DEPTH_MAX: usize = 16;
 /// Bytes of tags copied for those OTLP points of a body that are rejected afterwards; beyond, it is refused. Each of

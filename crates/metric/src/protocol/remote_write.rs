@@ -25,6 +25,7 @@ mod label_texts;
 mod labels;
 mod references;
 mod seen;
+mod tables;
 mod v1;
 mod v2;
 
@@ -37,6 +38,7 @@ use label_texts::LabelTexts;
 use labels::{Fault, Labels};
 use references::{NumberedLabels, Symbols};
 use seen::SeenSeries;
+use tables::Tables;
 
 /// Counts of what is stored of a body, for the headers `X-Prometheus-Remote-Write-…-Written`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -57,9 +59,11 @@ pub struct RemoteWrite {
     symbols: Symbols,
     histogram: Histogram,
     cached: Cached,
-    /// Numbers of symbols, the labels of a series in such, and series that came in this body.
+    /// Numbers of symbols, the labels of a series in such, tables of symbols that came before, and series that came
+    /// with the present one.
     texts: LabelTexts,
     numbered: NumberedLabels,
+    tables: Tables,
     seen: SeenSeries,
 }
 
@@ -75,6 +79,7 @@ impl RemoteWrite {
             cached: Cached::new(bounds),
             texts: LabelTexts::new(),
             numbered: NumberedLabels::new(),
+            tables: Tables::new(),
             seen: SeenSeries::new(),
         }
     }
@@ -92,8 +97,8 @@ impl RemoteWrite {
     /// Capacity held between bodies, in bytes.
     #[must_use]
     pub fn kept_bytes(&self) -> usize {
-        let cached = self.cached.kept_bytes() + self.texts.kept_bytes() + self.seen.kept_bytes();
-        self.series.kept_bytes() + self.scratch_bytes() + cached
+        let seen = self.texts.kept_bytes() + self.tables.kept_bytes() + self.seen.kept_bytes();
+        self.series.kept_bytes() + self.scratch_bytes() + self.cached.kept_bytes() + seen
     }
 
     fn scratch_bytes(&self) -> usize {

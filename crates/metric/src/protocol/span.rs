@@ -59,6 +59,12 @@ impl Span {
         Self { start: self.start.wrapping_add(by), end: self.end.wrapping_add(by) }
     }
 
+    /// Offset in the body at which it ends.
+    #[inline]
+    pub(super) const fn end(self) -> usize {
+        self.end as usize
+    }
+
     /// True if nothing is there.
     #[inline]
     pub(super) const fn is_empty(self) -> bool {

@@ -127,8 +127,9 @@ impl RemoteWrite {
     pub(super) fn cache_v1(&mut self, series: &[u8]) {
         if let Some((key, _, rest)) = split_labels(series)
             && let Some((_, [])) = only_sample(rest)
+            && let Some(index) = self.cached.insert(&key, &self.labels, &self.series)
         {
-            self.cached.insert(&key, &self.labels, &self.series);
+            self.seen.forget(index);
         }
     }
 
@@ -137,6 +138,7 @@ impl RemoteWrite {
         let key = self.numbered.key(self.texts.generation());
         if let Some(index) = self.cached.insert(&key, &self.labels, &self.series) {
             self.seen.forget(index);
+            self.tables.note_taken();
         }
     }
 }

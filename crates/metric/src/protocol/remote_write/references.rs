@@ -10,6 +10,7 @@ use super::super::span::Span;
 use super::Message;
 use super::cached::{GAP, may_be_gap};
 use super::label_texts::LabelTexts;
+use crate::limits::GAP_SYMBOLS_MAX;
 use crate::sink::GapText;
 use std::ops::Range;
 
@@ -25,6 +26,8 @@ pub(super) struct Symbols {
     numbers: Vec<u16>,
     /// The symbol that was the last to be found fit for a gap.
     gap: Option<GapSymbol>,
+    /// References to all that were, as far as there is space for them, in no order.
+    gaps: Vec<usize>,
 }
 
 /// A symbol that may be the value in a gap.
@@ -39,7 +42,9 @@ pub(super) struct GapSymbol {
 impl Symbols {
     /// Capacity in bytes.
     pub(super) fn kept_bytes(&self) -> usize {
-        self.texts.capacity() * size_of::<Span>() + self.numbers.capacity() * size_of::<u16>()
+        self.texts.capacity() * size_of::<Span>()
+            + self.numbers.capacity() * size_of::<u16>()
+            + self.gaps.capacity() * size_of::<usize>()
     }
 
     /// Begins a body.
@@ -47,6 +52,7 @@ impl Symbols {
         self.texts.clear();
         self.numbers.clear();
         self.gap = None;
+        self.gaps.clear();
     }
 
     pub(super) const fn len(&self) -> usize {
@@ -62,6 +68,21 @@ impl Symbols {
     #[inline(always)]
     pub(super) fn text(&self, reference: usize) -> Option<Span> {
         self.texts.get(reference).copied()
+    }
+
+    /// The offset in the body behind the symbol with this reference.
+    pub(super) fn end(&self, reference: usize) -> Option<usize> {
+        self.text(reference).map(Span::end)
+    }
+
+    /// References to the symbols that were found fit for a gap, each at least once, but for those above a bound.
+    pub(super) fn gaps(&self) -> &[usize] {
+        &self.gaps
+    }
+
+    /// True if the symbol with this reference may be in a series otherwise than in its gap.
+    pub(super) fn is_compared(&self, reference: usize) -> bool {
+        self.numbers.get(reference).is_none_or(|&number| number != 0)
     }
 
     /// The number of a text; `None` if it has none.
@@ -119,6 +140,9 @@ impl Symbols {
             return None;
         }
         self.gap = Some(GapSymbol { reference, text, short: GapText::new(text.of(body)) });
+        if self.gaps.len() < GAP_SYMBOLS_MAX {
+            self.gaps.push(reference);
+        }
         Some(())
     }
 }

@@ -1,6 +1,8 @@
-//! Series of 2.0 that came in this body: those of a family come again for each target, and are found by their bytes.
+//! Series of 2.0 that came with this table of symbols: those of a family come again for each target, and all of them
+//! with the next scrape, and are found by their bytes.
 //!
-//! Equal bytes mean the same in one body. What may be another is the reference to the value in the gap, and the sample.
+//! Equal bytes mean the same with one table. What may be another is the reference to the value in the gap, and the
+//! sample.
 
 use super::references::{Gap, LABELS_HEAD_BYTES, next};
 use super::{Kind, VALUE_KEY, plain_timestamp};
@@ -36,13 +38,13 @@ pub(super) struct Found {
     pub sample: (f64, i64),
 }
 
-/// The cached series that came in this body.
+/// The cached series that came with a table of symbols.
 #[derive(Debug)]
 pub(super) struct SeenSeries {
     /// Series that were seen, by their index in the cache.
     series: Vec<Seen>,
-    /// The number of this body: references in another one mean something else.
-    body: u64,
+    /// The number of the present table: references into another one mean something else.
+    table: u64,
     /// The bytes of the latest timestamp, and what they stand for: the series of a target share it. No timestamp has
     /// all bits set.
     timestamp: (u64, i64),
@@ -52,8 +54,8 @@ pub(super) struct SeenSeries {
 /// others are ignored.
 #[derive(Debug, Clone, Copy)]
 struct Seen {
-    /// The number of the body in which it came; 0 for none.
-    body: u64,
+    /// The number of the table with which it came; 0 for none.
+    table: u64,
     /// Flags of the bytes of `behind` that may be others: those of the sample, and those behind the end.
     ignored_behind: u64,
     /// The same of `before`: the length of the references, and what is behind it.
@@ -87,7 +89,7 @@ fn blocks<const BLOCKS: usize>(bytes: &[u8]) -> Option<&[[u8; BLOCK_BYTES]; BLOC
 
 impl Seen {
     const NONE: Self = Self {
-        body: 0,
+        table: 0,
         ignored_behind: 0,
         ignored_before: 0,
         before_bytes: 0,
@@ -101,10 +103,10 @@ impl Seen {
         behind: [0; BEHIND_BYTES_MAX],
     };
 
-    /// Makes it `series`, whose references have `refs_bytes` bytes, and which has a plain sample behind them. `None`, and
-    /// it is as before, if that is too long.
+    /// Makes it `series`, whose references have `refs_bytes` bytes, and which has a plain sample behind them. `None`,
+    /// and it is as before, if that is too long.
     #[inline(always)]
-    fn take(&mut self, body: u64, series: Part<'_>, refs_bytes: usize, gap: &Gap, kind: Option<Kind>) -> Option<()> {
+    fn take(&mut self, table: u64, series: Part<'_>, refs_bytes: usize, gap: &Gap, kind: Option<Kind>) -> Option<()> {
         let window = series.memory().first_chunk::<WINDOW_BYTES>()?;
         let place = gap.as_ref().map_or(0..0, |(place, _)| place.clone());
         let before_bytes = LABELS_HEAD_BYTES + place.start;
@@ -120,7 +122,7 @@ impl Seen {
             if has_value { timestamp << TIMESTAMP_AT | 0xff << VALUE_AT } else { timestamp << ONLY_TIMESTAMP_AT };
         let end = if behind_bytes < BEHIND_BYTES_MAX { u64::MAX << behind_bytes } else { 0 };
         *self = Self {
-            body,
+            table,
             ignored_behind: sample << sample_at | end,
             // The length of the references is at 1.
             ignored_before: if before_bytes < BEFORE_BYTES_MAX { u32::MAX << before_bytes | 2 } else { 2 },
@@ -178,7 +180,7 @@ impl Seen {
 
 impl SeenSeries {
     pub(super) const fn new() -> Self {
-        Self { series: Vec::new(), body: 0, timestamp: (u64::MAX, 0) }
+        Self { series: Vec::new(), table: 0, timestamp: (u64::MAX, 0) }
     }
 
     /// Capacity in bytes: a bounded number, as there are no more than cached series.
@@ -186,16 +188,16 @@ impl SeenSeries {
         self.series.capacity() * size_of::<Seen>()
     }
 
-    /// Begins a body.
-    pub(super) const fn begin_body(&mut self) {
-        self.body += 1;
+    /// Begins a body, with the number of its table, which is not 0.
+    pub(super) const fn begin_table(&mut self, number: u64) {
+        self.table = number;
     }
 
-    /// Reads `series` if the one at `index` came in this body, and this is the same but for what may be another.
+    /// Reads `series` if the one at `index` came with this table, and this is the same but for what may be another.
     #[inline(always)]
     pub(super) fn read(&mut self, index: usize, series: Part<'_>) -> Option<Found> {
-        let Self { series: all, body, timestamp } = self;
-        all.get(index).filter(|seen| seen.body == *body)?.read(series, timestamp)
+        let Self { series: all, table, timestamp } = self;
+        all.get(index).filter(|seen| seen.table == *table)?.read(series, timestamp)
     }
 
     /// Notes `series`, which is the one at `index`, with its gap: the references have `refs_bytes` bytes, behind which
@@ -205,13 +207,13 @@ impl SeenSeries {
         if self.series.len() <= index {
             self.series.resize(index + 1, Seen::NONE);
         }
-        self.series[index].take(self.body, series, refs_bytes, gap, kind);
+        self.series[index].take(self.table, series, refs_bytes, gap, kind);
     }
 
     /// Forgets the series at `index`, as another one has taken its place in the cache.
     pub(super) fn forget(&mut self, index: usize) {
         if let Some(seen) = self.series.get_mut(index) {
-            seen.body = 0;
+            seen.table = 0;
         }
     }
 }
@@ -252,9 +254,9 @@ mod tests {
     }
 
     #[test]
-    fn a_series_is_read_in_the_body_in_which_it_came() {
+    fn a_series_is_read_with_the_table_with_which_it_came() {
         let mut seen = SeenSeries::new();
-        seen.begin_body();
+        seen.begin_table(1);
         note(&mut seen, 1, REFS, &Some((3..5, 644)));
         note(&mut seen, 2, b"\x01\x02", &None);
         note(&mut seen, 3, b"\x01\x02", &Some((1..2, 2)));
@@ -305,7 +307,7 @@ mod tests {
         seen.forget(1);
         assert_eq!(find(&mut seen, 1, &series(REFS, ONE, METADATA)), None);
         assert!(find(&mut seen, 2, &series(b"\x01\x02", ONE, METADATA)).is_some());
-        seen.begin_body();
+        seen.begin_table(2);
         assert_eq!(find(&mut seen, 2, &series(b"\x01\x02", ONE, METADATA)), None);
     }
 
@@ -313,7 +315,7 @@ mod tests {
     fn every_byte_of_long_labels_is_compared() {
         for (count, place) in [(15, 14), (31, 30), (32, 31), (40, 0), (41, 0), (42, 0), (70, 30), (71, 30), (72, 30)] {
             let mut seen = SeenSeries::new();
-            seen.begin_body();
+            seen.begin_table(1);
             let mut refs = vec![1; count];
             note(&mut seen, 0, &refs, &Some((place..place + 1, 1)));
             let behind_bytes = count - place - 1 + 2 + ONE.len() + METADATA.len();

@@ -11,6 +11,7 @@ mod hostile;
 mod messages;
 mod reference;
 mod references;
+mod tables;
 use messages::{v1, v2};
 
 const ARRIVAL_MS: i64 = 1_767_323_045_678;

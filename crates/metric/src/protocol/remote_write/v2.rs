@@ -39,17 +39,26 @@ impl RemoteWrite {
         let then = sink.decoded();
         // The table is mostly in front of the series: then one pass is enough. Else, and for the error of a body that
         // has one, it is read from the beginning.
-        self.begin_body();
-        let mut request = Message::new(body);
-        if self.read_front_symbols(body, &mut request).is_ok()
-            && let Ok(Some(written)) = self.decode_series(body, request, false, sink)
-        {
+        if let Some(written) = self.decode_in_one_pass(body, sink) {
             return Ok(written);
         }
         sink.reset_to(then);
         self.begin_body();
         self.read_symbols(body)?;
+        self.seen.begin_table(self.tables.other());
         self.decode_series(body, Message::new(body), true, sink).map(Option::unwrap_or_default)
+    }
+
+    /// Decodes a body with its table in front; `None` if it is another one, or there is an error in it.
+    fn decode_in_one_pass(&mut self, body: &[u8], sink: &mut LineSink<'_>) -> Option<Written> {
+        self.begin_body();
+        let mut request = Message::new(body);
+        self.read_front_symbols(body, &mut request).ok()?;
+        let table = body.get(..request.offset_in(body))?;
+        self.seen.begin_table(self.tables.number(&self.symbols, table));
+        let written = self.decode_series(body, request, false, sink);
+        self.tables.end_body(&self.symbols);
+        written.ok().flatten()
     }
 
     fn begin_body(&mut self) {
@@ -57,7 +66,6 @@ impl RemoteWrite {
         self.labels.begin_body();
         self.texts.begin_body();
         self.numbered.begin_body(&mut self.texts);
-        self.seen.begin_body();
     }
 
     /// Decodes the series that are left of `request`. `None` if there is a symbol among them and the table was not

@@ -114,9 +114,9 @@ fn labels() -> impl Strategy<Value = Vec<(Vec<u8>, Vec<u8>)>> {
 }
 
 /// Result of decoding a body, to the byte.
-type Decoding = (Result<Written, DecodeError>, Vec<u8>, Decoded);
+pub(super) type Decoding = (Result<Written, DecodeError>, Vec<u8>, Decoded);
 
-fn run(decoder: &mut RemoteWrite, version: Version, body: &[u8]) -> Decoding {
+pub(super) fn run(decoder: &mut RemoteWrite, version: Version, body: &[u8]) -> Decoding {
     let mut out = vec![0; 1 << 16];
     let mut sink = LineSink::new(&mut out, ARRIVAL_MS);
     let result = match version {

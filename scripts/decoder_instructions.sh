@@ -7,9 +7,9 @@ usage() {
     cat <<'HELP'
 usage: decoder_instructions.sh [--decoder NAME] [PROTOCOL…]
 
-Runs benchmark_decoders under callgrind with one pass over its bodies (8 of 2,000 metrics) and with three, and prints
-what two passes cost for each metric: how a decoder costs once it has seen its agent's series. The names are those of
-benchmark_decoders; all protocols without one. 3 s a protocol on an idle machine.
+Runs benchmark_decoders under callgrind with one pass over its bodies (8, mostly of 2,000 metrics) and with three, and
+prints what two passes cost for each metric: how a decoder costs once it has seen its agent's series. The names are
+those of benchmark_decoders; all protocols without one. 3 s a protocol on an idle machine.
   --decoder NAME  "ours, lines" without it; prost, "prost, lines", serde_json and "serde_json, lines" where there are
 Exit code: 0 counted; 1 a decoder failed; 2 wrong use; 3 valgrind is missing.
 
@@ -27,8 +27,9 @@ while (($# > 0)); do
         *) protocols+=("$1") && shift ;;
     esac
 done
-((${#protocols[@]} > 0)) || protocols=('remote write 1.0' 'remote write 2.0' 'line protocol' 'text' 'OTLP protobuf'
-    'OTLP JSON' 'collectd' 'Datadog 1 JSON' 'Datadog 2 protobuf' 'JSON')
+((${#protocols[@]} > 0)) || protocols=('remote write 1.0' 'remote write 2.0' 'remote write 2.0, a real scrape'
+    'remote write 2.0, four real scrapes' 'line protocol' 'text' 'OTLP protobuf' 'OTLP JSON' 'collectd' 'Datadog 1 JSON'
+    'Datadog 2 protobuf' 'JSON')
 command -v valgrind >/dev/null || die 3 'SKIPPED, nothing was counted: valgrind is not installed (Debian: valgrind)'
 need_binaries benchmark_decoders
 work=$(mktemp -d)
@@ -41,11 +42,11 @@ instructions() {
     sed -n 's/^summary: //p; s/^totals: //p' "$work/callgrind" | head -n 1
 }
 
-printf '%-20s %9s %9s %12s\n' "$decoder" 'bytes in' 'bytes out' 'instructions'
+printf '%-36s %9s %9s %12s\n' "$decoder" 'bytes in' 'bytes out' 'instructions'
 for protocol in "${protocols[@]}"; do
     once=$(instructions "$protocol" 1)
     thrice=$(instructions "$protocol" 3)
     read -r metrics _ bytes_in _ _ bytes_out _ < <(sed 's/.*: //' "$work/printed")
-    printf '%-20s %9d %9d %12d\n' "$protocol" $((bytes_in / metrics)) $((bytes_out / metrics)) \
+    printf '%-36s %9d %9d %12d\n' "$protocol" $((bytes_in / metrics)) $((bytes_out / metrics)) \
         $(((thrice - once) / 2 / metrics))
 done

@@ -44,5 +44,7 @@ fn passes_without_times_say_what_one_reads_and_writes() {
     let output = run(&["--protocol", "remote write 2.0", "--decode", "2", "--decoder", "prost, lines"]);
     assert!(output.status.success(), "{output:?}");
     assert!(output.stdout.starts_with(b"remote write 2.0: 16000 metrics, "), "{output:?}");
+    let output = run(&["--protocol", "remote write 2.0, four real scrapes", "--decode", "1"]);
+    assert!(output.stdout.starts_with(b"remote write 2.0, four real scrapes: 16224 metrics, "), "{output:?}");
     assert_eq!(run(&["--decode", "1", "--decoder", "mine"]).status.code(), Some(1));
 }

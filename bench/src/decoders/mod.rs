@@ -35,13 +35,15 @@ pub struct Case {
     pub name: &'static str,
     /// Decompressed.
     pub bodies: Vec<Vec<u8>>,
+    /// Metrics in all bodies.
+    pub metrics: u32,
     /// The decoders.
     pub decoders: Vec<Decoder>,
 }
 
 /// Metrics of a body: what Prometheus sends in one.
 pub const METRICS: u32 = 2000;
-/// Bodies of a protocol: together more than the nearest caches hold.
+/// Bodies of a case: together more than the nearest caches hold, with 2,000 metrics in each.
 pub const BODIES: usize = 8;
 const SEED: u64 = 1;
 /// When the bodies were made and arrive.
@@ -52,29 +54,54 @@ const LINE_BYTES: usize = 1024;
 /// Makes a protocol's body of one that load_test sends: itself, or the same in a protocol that load_test lacks.
 type Make = fn(&[u8]) -> Vec<u8>;
 
-/// Name in the table, the protocol of load_test, what makes bodies of its bodies, and the decoders.
-type Protocols = [(&'static str, Protocol, Make, fn() -> Vec<Decoder>); 10];
+/// Origin of the bodies of a case.
+#[derive(Clone, Copy)]
+enum Source {
+    /// Requests that load_test sends, and what makes the bodies of them.
+    Load(Protocol, Make),
+    /// Real scrapes of so many hosts in each request of remote write 2.0.
+    Scrapes(usize),
+}
+
+impl Source {
+    /// `count` bodies, and the metrics in all of them.
+    fn bodies(self, count: usize) -> (Vec<Vec<u8>>, u32) {
+        match self {
+            Self::Load(protocol, make) => {
+                let bodies = protocol.generate(SEED, count, METRICS, NOW_MS);
+                let metrics = METRICS.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX));
+                (bodies.iter().map(|body| make(body)).collect(), metrics)
+            }
+            Self::Scrapes(hosts) => agents::scraped(count, hosts),
+        }
+    }
+}
+
+/// Name in the table, where its bodies come from, and the decoders.
+type Protocols = [(&'static str, Source, fn() -> Vec<Decoder>); 12];
 
 const PROTOCOLS: Protocols = [
-    ("remote write 1.0", Protocol::RemoteWrite, <[u8]>::to_vec, remote_write_1),
-    ("remote write 2.0", Protocol::RemoteWrite2, <[u8]>::to_vec, remote_write_2),
-    ("line protocol", Protocol::Influx, <[u8]>::to_vec, influx),
-    ("text", Protocol::Text, <[u8]>::to_vec, text),
-    ("OTLP protobuf", Protocol::Otlp, <[u8]>::to_vec, otlp_protobuf),
-    ("OTLP JSON", Protocol::Otlp, agents::otlp_json, otlp_json),
-    ("collectd", Protocol::Json, agents::collectd, collectd),
-    ("Datadog 1 JSON", Protocol::Json, agents::datadog_v1, datadog_v1),
-    ("Datadog 2 protobuf", Protocol::Json, agents::datadog_v2, datadog_v2),
-    ("JSON", Protocol::Json, <[u8]>::to_vec, json_batches),
+    ("remote write 1.0", Source::Load(Protocol::RemoteWrite, <[u8]>::to_vec), remote_write_1),
+    ("remote write 2.0", Source::Load(Protocol::RemoteWrite2, <[u8]>::to_vec), remote_write_2),
+    ("remote write 2.0, a real scrape", Source::Scrapes(1), remote_write_2),
+    ("remote write 2.0, four real scrapes", Source::Scrapes(4), remote_write_2),
+    ("line protocol", Source::Load(Protocol::Influx, <[u8]>::to_vec), influx),
+    ("text", Source::Load(Protocol::Text, <[u8]>::to_vec), text),
+    ("OTLP protobuf", Source::Load(Protocol::Otlp, <[u8]>::to_vec), otlp_protobuf),
+    ("OTLP JSON", Source::Load(Protocol::Otlp, agents::otlp_json), otlp_json),
+    ("collectd", Source::Load(Protocol::Json, agents::collectd), collectd),
+    ("Datadog 1 JSON", Source::Load(Protocol::Json, agents::datadog_v1), datadog_v1),
+    ("Datadog 2 protobuf", Source::Load(Protocol::Json, agents::datadog_v2), datadog_v2),
+    ("JSON", Source::Load(Protocol::Json, <[u8]>::to_vec), json_batches),
 ];
 
 /// All protocols with their decoders, or the one that is named so, and `count` bodies of each.
 #[must_use]
 pub fn cases(count: usize, only: Option<&str>) -> Vec<Case> {
     let named = PROTOCOLS.into_iter().filter(|(name, ..)| only.is_none_or(|only| only == *name));
-    let case = |(name, protocol, make, decoders): (_, Protocol, Make, fn() -> Vec<Decoder>)| {
-        let bodies = protocol.generate(SEED, count, METRICS, NOW_MS);
-        Case { name, bodies: bodies.iter().map(|body| make(body)).collect(), decoders: decoders() }
+    let case = |(name, source, decoders): (_, Source, fn() -> Vec<Decoder>)| {
+        let (bodies, metrics) = source.bodies(count);
+        Case { name, bodies, metrics, decoders: decoders() }
     };
     named.map(case).collect()
 }
@@ -230,14 +257,13 @@ pub fn output_buffer() -> Vec<u8> {
 /// The text names the decoder that differs from the service's.
 pub fn compare(case: &mut Case) -> Result<(), String> {
     let mut out = output_buffer();
+    let mut totals = vec![0; case.decoders.len()];
     for body in &case.bodies {
         let mut expected: Option<Vec<Read>> = None;
-        for decoder in &mut case.decoders {
+        for (decoder, total) in case.decoders.iter_mut().zip(&mut totals) {
             let fault = |what: String| format!("{}, {}: {what}", case.name, decoder.name);
             let (metrics, bytes) = (decoder.decode)(body, &mut out).map_err(fault)?;
-            if metrics != METRICS {
-                return Err(fault(format!("{metrics} metrics of {METRICS}")));
-            }
+            *total += metrics;
             if bytes > 0 {
                 let lines = read(&out[..bytes]).map_err(fault)?;
                 let first = expected.get_or_insert_with(|| lines.clone());
@@ -247,7 +273,10 @@ pub fn compare(case: &mut Case) -> Result<(), String> {
             }
         }
     }
-    Ok(())
+    match case.decoders.iter().zip(totals).find(|(_, total)| *total != case.metrics) {
+        Some((decoder, total)) => Err(format!("{}, {}: {total} metrics of {}", case.name, decoder.name, case.metrics)),
+        None => Ok(()),
+    }
 }
 
 /// Decodes the bodies of a case `passes` times with one of its decoders; says what one pass has read and written.
@@ -290,7 +319,6 @@ pub struct Timing {
 #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
 pub fn measure(case: &mut Case, rounds: usize) -> Result<Vec<Timing>, String> {
     let mut out = output_buffer();
-    let metrics = case.bodies.len() as f64 * f64::from(METRICS);
     let bytes: usize = case.bodies.iter().map(Vec::len).sum();
     let mut spans = vec![Vec::with_capacity(rounds); case.decoders.len()];
     // The first round warms up.
@@ -307,7 +335,7 @@ pub fn measure(case: &mut Case, rounds: usize) -> Result<Vec<Timing>, String> {
         }
     }
     let ours = spans[0].clone();
-    Ok(spans.into_iter().map(|spans| timing(spans, &ours, metrics, bytes as f64)).collect())
+    Ok(spans.into_iter().map(|spans| timing(spans, &ours, case.metrics.into(), bytes as f64)).collect())
 }
 
 fn timing(mut spans: Vec<f64>, ours: &[f64], metrics: f64, bytes: f64) -> Timing {
@@ -328,7 +356,7 @@ fn timing(mut spans: Vec<f64>, ours: &[f64], metrics: f64, bytes: f64) -> Timing
 #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
 pub fn table(case: &Case, timings: &[Timing]) -> String {
     let bytes: usize = case.bodies.iter().map(Vec::len).sum();
-    let per_metric = bytes as f64 / case.bodies.len() as f64 / f64::from(METRICS);
+    let per_metric = bytes as f64 / f64::from(case.metrics);
     let mut table = format!(
         "{} ({per_metric:.0} bytes a metric)\n{:<20}{:>12}{:>22}{:>10}{:>8}\n",
         case.name, "decoder", "ns/metric", "(lowest..highest)", "GB/s", "ratio"
@@ -355,6 +383,6 @@ pub fn json(case: &Case, timings: &[Timing]) -> Value {
         })
     });
     let bytes: usize = case.bodies.iter().map(Vec::len).sum();
-    json!({"protocol": case.name, "bytes": bytes, "bodies": case.bodies.len(), "metrics_per_body": METRICS,
+    json!({"protocol": case.name, "bytes": bytes, "bodies": case.bodies.len(), "metrics": case.metrics,
         "decoders": rows.collect::<Vec<_>>()})
 }

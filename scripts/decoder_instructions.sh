@@ -7,7 +7,7 @@ usage() {
     cat <<'HELP'
 usage: decoder_instructions.sh [--decoder NAME] [PROTOCOL…]
 
-Runs benchmark_decoders under callgrind with one pass over its bodies (8, mostly of 2,000 metrics) and with three, and
+Runs benchmark_decoders under callgrind with one pass over its bodies (some 16,000 metrics) and with three, and
 prints what two passes cost for each metric: how a decoder costs once it has seen its agent's series. The names are
 those of benchmark_decoders; all protocols without one. 3 s a protocol on an idle machine.
   --decoder NAME  "ours, lines" without it; prost, "prost, lines", serde_json and "serde_json, lines" where there are

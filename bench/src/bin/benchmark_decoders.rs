@@ -10,7 +10,8 @@ const FAILED: u8 = 1;
 /// Times decoders of some 2,000 metrics a body: the service's, and structs of prost or serde_json.
 ///
 /// What they read is compared first. Then they are timed in turn, round after round, on one thread; a figure is the
-/// median of the rounds, and a ratio is how many times as long as the service's decoder it takes. The service's
+/// median of the rounds, and a ratio is how many times as long as the service's decoder it takes. Each decodes its
+/// bodies twice in its turn, and the second time is measured: it is alone then, as on a core of a server. The service's
 /// decoders write the lines of the log. The others make structs, alone, and with the same lines written from them.
 /// Bodies are decoded from memory, after the content coding: the scrapes that load_test --protocol sends, or those of a
 /// real node exporter where the name says so. GB/s are of this input.

@@ -51,7 +51,7 @@ pub const REMOTE_WRITE_KEPT_BYTES_MAX: usize = 256 * 1024;
 /// Series whose spelling a core's decoder of remote write keeps between bodies, at most, and those of line protocol,
 /// text, OTLP, collectd and Datadog: those of five node exporters, or of any number that differ in their `instance` (or
 /// `host`, or OTLP resource) alone. Each takes 512 bytes, from its first body on, and of remote write 2.0
-/// another 128: its references into the table with which it came last.
+/// another 128 for each of [`SYMBOL_TABLES_MAX`]: its references into that table.
 pub const SERIES_CACHED_MAX: usize = 4_096;
 /// States that the meaning of such a series depends on, at most: sets of keys of the tags that a request (or, in OTLP,
 /// a resource) puts before its own. A fleet's requests have one or two.

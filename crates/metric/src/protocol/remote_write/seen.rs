@@ -5,6 +5,7 @@
 //! sample.
 
 use super::references::{Gap, LABELS_HEAD_BYTES, next};
+use super::tables::{PLACES, TableId};
 use super::{Kind, VALUE_KEY, plain_timestamp};
 use crate::block::{self, BLOCK_BYTES};
 use crate::sink::Part;
@@ -41,8 +42,12 @@ pub(super) struct Found {
 /// The cached series that came with a table of symbols.
 #[derive(Debug)]
 pub(super) struct SeenSeries {
-    /// Series that were seen, by their index in the cache.
+    /// Series that were seen with the present table, by their index in the cache.
     series: Vec<Seen>,
+    /// Those of the other tables, by the place of the table; nothing at that of the present one.
+    others: [Vec<Seen>; PLACES],
+    /// The place of the present table.
+    place: usize,
     /// The number of the present table: references into another one mean something else.
     table: u64,
     /// The bytes of the latest timestamp, and what they stand for: the series of a target share it. No timestamp has
@@ -180,23 +185,27 @@ impl Seen {
 
 impl SeenSeries {
     pub(super) const fn new() -> Self {
-        Self { series: Vec::new(), table: 0, timestamp: (u64::MAX, 0) }
+        let others = [const { Vec::new() }; PLACES];
+        Self { series: Vec::new(), others, place: 0, table: 0, timestamp: (u64::MAX, 0) }
     }
 
     /// Capacity in bytes: a bounded number, as there are no more than cached series.
     pub(super) fn kept_bytes(&self) -> usize {
-        self.series.capacity() * size_of::<Seen>()
+        let others: usize = self.others.iter().map(Vec::capacity).sum();
+        (self.series.capacity() + others) * size_of::<Seen>()
     }
 
-    /// Begins a body, with the number of its table, which is not 0.
-    pub(super) const fn begin_table(&mut self, number: u64) {
-        self.table = number;
+    /// Begins a body with this table.
+    pub(super) fn begin_table(&mut self, TableId { number, place }: TableId) {
+        self.others[self.place] = std::mem::take(&mut self.series);
+        self.series = std::mem::take(&mut self.others[place]);
+        (self.place, self.table) = (place, number);
     }
 
     /// Reads `series` if the one at `index` came with this table, and this is the same but for what may be another.
     #[inline(always)]
     pub(super) fn read(&mut self, index: usize, series: Part<'_>) -> Option<Found> {
-        let Self { series: all, table, timestamp } = self;
+        let Self { series: all, table, timestamp, .. } = self;
         all.get(index).filter(|seen| seen.table == *table)?.read(series, timestamp)
     }
 
@@ -212,7 +221,7 @@ impl SeenSeries {
 
     /// Forgets the series at `index`, as another one has taken its place in the cache.
     pub(super) fn forget(&mut self, index: usize) {
-        if let Some(seen) = self.series.get_mut(index) {
+        for seen in self.others.iter_mut().chain([&mut self.series]).filter_map(|series| series.get_mut(index)) {
             seen.table = 0;
         }
     }
@@ -256,7 +265,7 @@ mod tests {
     #[test]
     fn a_series_is_read_with_the_table_with_which_it_came() {
         let mut seen = SeenSeries::new();
-        seen.begin_table(1);
+        seen.begin_table(TableId { number: 1, place: 0 });
         note(&mut seen, 1, REFS, &Some((3..5, 644)));
         note(&mut seen, 2, b"\x01\x02", &None);
         note(&mut seen, 3, b"\x01\x02", &Some((1..2, 2)));
@@ -307,7 +316,7 @@ mod tests {
         seen.forget(1);
         assert_eq!(find(&mut seen, 1, &series(REFS, ONE, METADATA)), None);
         assert!(find(&mut seen, 2, &series(b"\x01\x02", ONE, METADATA)).is_some());
-        seen.begin_table(2);
+        seen.begin_table(TableId { number: 2, place: 0 });
         assert_eq!(find(&mut seen, 2, &series(b"\x01\x02", ONE, METADATA)), None);
     }
 
@@ -315,7 +324,7 @@ mod tests {
     fn every_byte_of_long_labels_is_compared() {
         for (count, place) in [(15, 14), (31, 30), (32, 31), (40, 0), (41, 0), (42, 0), (70, 30), (71, 30), (72, 30)] {
             let mut seen = SeenSeries::new();
-            seen.begin_table(1);
+            seen.begin_table(TableId { number: 1, place: 0 });
             let mut refs = vec![1; count];
             note(&mut seen, 0, &refs, &Some((place..place + 1, 1)));
             let behind_bytes = count - place - 1 + 2 + ONE.len() + METADATA.len();

@@ -10,6 +10,18 @@ use crate::limits::{SYMBOL_TABLE_BYTES_MAX, SYMBOL_TABLES_MAX};
 /// Tables that come for the first time for each that replaces a kept one: of more tables than are kept, some are found.
 const MISSES_PER_REPLACEMENT: u32 = 8;
 
+/// Places of tables: of those that are kept, and one of all others.
+pub(super) const PLACES: usize = SYMBOL_TABLES_MAX + 1;
+
+/// A table of symbols.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TableId {
+    /// Number of this table alone; not 0.
+    pub number: u64,
+    /// The place that it has now, less than [`PLACES`].
+    pub place: usize,
+}
+
 /// A table that is kept.
 #[derive(Debug)]
 struct Table {
@@ -81,28 +93,28 @@ impl Tables {
         self.kept.len()
     }
 
-    /// The number of a table that is not kept.
-    pub(super) const fn other(&mut self) -> u64 {
+    /// A table that is not kept.
+    pub(super) const fn other(&mut self) -> TableId {
         (self.present, self.is_learning) = (None, false);
         self.latest += 1;
-        self.latest
+        TableId { number: self.latest, place: SYMBOL_TABLES_MAX }
     }
 
-    /// The number of a table, which has these fields: that of the body before with an equal one, if it was kept.
-    pub(super) fn number(&mut self, symbols: &Symbols, fields: &[u8]) -> u64 {
-        let number = self.other();
-        self.present = self.kept.iter().position(|table| table.is(symbols, fields));
-        if let Some(known) = self.present.and_then(|index| self.kept.get(index)) {
-            return known.number;
-        }
-        self.present = self.place(fields.len());
-        if let Some(table) = self.present.and_then(|index| self.kept.get_mut(index)) {
-            (table.number, table.gaps) = (number, None);
+    /// The table with these fields: that of the body before with an equal one, if it was kept.
+    pub(super) fn find(&mut self, symbols: &Symbols, fields: &[u8]) -> TableId {
+        let other = self.other();
+        let known = self.kept.iter().position(|table| table.is(symbols, fields));
+        self.present = known.or_else(|| self.place(fields.len()));
+        let Some((place, table)) = self.present.and_then(|place| Some((place, self.kept.get_mut(place)?))) else {
+            return other;
+        };
+        if known.is_none() {
+            (table.number, table.gaps) = (other.number, None);
             table.fields.clear();
             table.fields.reserve_exact(fields.len());
             table.fields.extend_from_slice(fields);
         }
-        number
+        TableId { number: table.number, place }
     }
 
     /// Index of the place for a table of this length, if it is to be kept.

@@ -55,7 +55,7 @@ impl RemoteWrite {
         let mut request = Message::new(body);
         self.read_front_symbols(body, &mut request).ok()?;
         let table = body.get(..request.offset_in(body))?;
-        self.seen.begin_table(self.tables.number(&self.symbols, table));
+        self.seen.begin_table(self.tables.find(&self.symbols, table));
         let written = self.decode_series(body, request, false, sink);
         self.tables.end_body(&self.symbols);
         written.ok().flatten()

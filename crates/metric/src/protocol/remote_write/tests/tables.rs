@@ -94,15 +94,16 @@ fn a_table_that_differs_elsewhere_is_another() {
 #[test]
 fn a_series_of_1_0_takes_the_place_of_one_of_2_0() {
     let mut decoder = RemoteWrite::new(BOUNDS);
-    let body = table(&["a"], &[&up(A), &up(A)]);
-    check_all(&mut decoder, &[body.clone(), body.clone(), body.clone()]);
+    let bodies = [&["a"][..], &["a", "more"], &["a", "more", "still more"]];
+    let bodies = bodies.map(|texts| table(texts, &[&up(A), &up(A)]));
+    check_all(&mut decoder, &[&bodies[..], &bodies].concat());
     let name = |number: usize| format!("name{number}");
     for number in 0..SERIES_CACHED_MAX + 8 * 32 {
         let series = super::series(&[("__name__", &name(number))], &[(1.0, ARRIVAL_MS)]);
         let mut out = [0; 1024];
         decoder.decode_v1(&super::body(vec![series]), &mut LineSink::new(&mut out, ARRIVAL_MS)).unwrap();
     }
-    check_all(&mut decoder, &[body]);
+    check_all(&mut decoder, &bodies);
 }
 
 #[test]

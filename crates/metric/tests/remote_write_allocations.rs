@@ -56,8 +56,8 @@ fn histogram() -> Vec<u8> {
     histogram
 }
 
-/// Bodies of 1.0 and of 2.0, with the table of symbols behind and in front, with the same series, the last of which is a
-/// histogram. In every tenth, the labels are out of order.
+/// Bodies with the same series, the last of which is a histogram: of 1.0, and of 2.0 with the table of symbols behind
+/// them and in front. In every tenth, the labels are out of order.
 fn requests() -> [Vec<u8>; 3] {
     let (mut v1, mut v2) = (Vec::new(), Vec::new());
     let mut symbols = vec![String::new()];
